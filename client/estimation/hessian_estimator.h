@@ -1,0 +1,80 @@
+#ifndef GRADORACLE_CLIENT_ESTIMATION_HESSIAN_ESTIMATOR_H_
+#define GRADORACLE_CLIENT_ESTIMATION_HESSIAN_ESTIMATOR_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "Eigen/Core"
+#include "absl/random/bit_gen_ref.h"
+#include "absl/status/statusor.h"
+#include "client/estimation/streaming_covariance.h"
+#include "core/regression_data.h"
+
+namespace gradoracle {
+
+// Hessian from minibatch gradients: H_hat = (n / tau^2) * sample covariance of the gradients [theory 1.1; arXiv
+// 2601.18546]. Valid near the optimum, (w - w*)'H(w - w*) << n; the error bar covers sampling error only.
+
+struct HessianEstimate {
+  int64_t dimension = 0;
+  int64_t batch_size = 0;
+  int64_t gradients = 0;
+  double total_noise_variance = 0;
+  Eigen::MatrixXd hessian;        // (d, d), symmetric
+  Eigen::VectorXd mean_gradient;  // (d)
+  Eigen::VectorXd eigenvalues;    // of hessian, descending
+  double trace = 0;
+  double effective_rank = 0;      // trace / largest eigenvalue
+  // Own relative error ||H_hat - H||_2 / ||H||_2 (sampling only). estimate: split's mean, (1 + .5 sqrt(r/m)) mean_D /
+  // ||H_hat||; upper: U / (||H_hat|| - U), U = (1 + .5 sqrt(r/m)) (mean_D + 1.25 z_level sd_D) [theory 1.3, split+z];
+  // nullopt when U >= ||H_hat||, or when fewer than 8 pairs of blocks have been seen.
+  struct RelativeErrorLimit {
+    std::optional<double> estimate;
+    std::optional<double> upper;
+    double level = 0.95;
+  } relative_error;
+  // kappa_hat of theory 1.4.2, clipped to [0, 0.49]: share of the signal in the gradients' second moment; estimates
+  // q/(tau^2 + 2q). nullopt when m <= d + 2. Above 0.05 `bias_warning` says so in words.
+  std::optional<double> kappa;
+  std::optional<std::string> bias_warning;
+};
+
+// Streaming, mergeable, O(d^2) memory whatever the number of gradients. Not thread-safe.
+class HessianEstimator {
+ public:
+  struct Options {
+    int64_t batch_size = 0;           // n >= 1
+    double total_noise_variance = 0;  // tau^2 > 0
+    // Gradients expected, for the size of the blocks of the error bar (m/32, at most 512); 0: unknown (256).
+    int64_t expected_count = 0;
+    // Diagonal of H is known to be one (standardised oracle): used for the bias warning only.
+    bool unit_diagonal_known = false;
+  };
+
+  // Errors: kInvalidArgument naming the field; kResourceExhausted when d^2 memory (said in bytes) exceeds 3/4 of RAM.
+  static absl::StatusOr<HessianEstimator> Create(int64_t dimension, const Options& options);
+
+  // Adds gradients, shape (k, d). Errors: kInvalidArgument (dimension, non-finite entry: nothing of the block is added).
+  absl::Status Add(const Eigen::Ref<const RowMajorMatrix>& gradients);
+
+  // Takes over what `other` has gathered. Errors: kInvalidArgument (dimension, batch_size, total_noise_variance differ).
+  absl::Status Merge(const HessianEstimator& other);
+
+  int64_t count() const;
+
+  // `generator` draws the random signs of the error bar. level in (0.5, 1).
+  // Errors: kFailedPrecondition TOO_FEW_GRADIENTS (fewer than 2).
+  absl::StatusOr<HessianEstimate> Estimate(absl::BitGenRef generator, double level) const;
+
+ private:
+  HessianEstimator(StreamingCovariance covariance, const Options& options);
+
+  StreamingCovariance covariance_;
+  Options options_;
+};
+
+}  // namespace gradoracle
+
+#endif  // GRADORACLE_CLIENT_ESTIMATION_HESSIAN_ESTIMATOR_H_

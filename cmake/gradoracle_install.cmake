@@ -1,0 +1,1 @@
+# Install rules and the package find_package(gradoracle) finds.
