@@ -14,11 +14,11 @@ find_package(CLI11 REQUIRED)
 find_package(tomlplusplus REQUIRED)
 find_package(xtensor REQUIRED)
 find_package(Boost 1.74 REQUIRED) # headers: Boost.Math
-find_package(OpenBLAS REQUIRED CONFIG)
+if(GRADORACLE_BUILD_CLIENT)
+  find_package(OpenBLAS REQUIRED CONFIG) # streaming covariance; none in the server
+endif()
 find_program(GRADORACLE_GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED) # Debian's gRPC config has no plugin target
 find_path(GRADORACLE_LIBCSV_INCLUDE_DIR csv.h REQUIRED)
 find_library(GRADORACLE_LIBCSV_LIBRARY csv REQUIRED)
 find_path(GRADORACLE_SPECTRA_INCLUDE_DIR Spectra/SymEigsSolver.h REQUIRED)
-find_path(GRADORACLE_GOOGLEAPIS_DIR google/rpc/error_details.proto REQUIRED
-          PATHS /usr/share/gocode/src/github.com/grpc-ecosystem/grpc-gateway/third_party/googleapis)
 find_path(GRADORACLE_GRPC_PROTO_DIR grpc/health/v1/health.proto REQUIRED PATHS /usr/share/grpc-proto)

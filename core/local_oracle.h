@@ -21,7 +21,7 @@ namespace gradoracle {
 // What the owner decides about an oracle; the server's flags for data, noise, sampling and limits, one field each.
 struct OracleOptions {
   std::string data_path;
-  std::string target;        // empty: last column
+  std::string target;  // empty: last column
   bool standardise = true;
   std::string scaling_path;  // --scaling; empty: none
   NoisePolicy noise;

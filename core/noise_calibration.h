@@ -7,7 +7,8 @@
 #include "absl/strings/string_view.h"
 
 // How much target noise to inject. Total noise variance tau^2 = f sigma^2 + injected, with f the sampling's variance
-// factor (core/sampling.h; 1 for iid): then Cov(g) = (tau^2/n) H at the optimum, and tau^2 = n makes it H [theory 1.1, 1.4.5].
+// factor (core/sampling.h; 1 for iid): then Cov(g) = (tau^2/n) H at the optimum, and tau^2 = n makes it H
+// [theory 1.1, 1.4.5].
 namespace gradoracle {
 
 enum class NoiseRule {
@@ -17,7 +18,7 @@ enum class NoiseRule {
   kNone,        // injected = 0
 };
 
-absl::string_view NoiseRuleName(NoiseRule rule);                  // "calibrated", "scaled", "fixed", "none"
+absl::string_view NoiseRuleName(NoiseRule rule);                   // "calibrated", "scaled", "fixed", "none"
 absl::StatusOr<NoiseRule> ParseNoiseRule(absl::string_view name);  // kInvalidArgument listing the names
 
 struct NoisePolicy {

@@ -8,9 +8,10 @@
 #include "absl/status/statusor.h"
 #include "core/regression_data.h"
 
-// Matrices and vectors in NumPy's .npy format (version 1-3), through xtensor. Reading checks that the file's size is
-// header + product of the shape before anything is allocated (xtensor itself accepts truncated files). Writing is
-// float64, C order, to a temporary name in the same folder, then renamed: a reader never sees half a file.
+// Matrices and vectors in NumPy's .npy format (version 1-3), through xtensor; core/npy_file.h does it block by block.
+// Reading checks that the file's size is header + product of the shape before anything is allocated (xtensor itself
+// accepts truncated files). Writing is float64, C order, to a temporary name in the same folder, then renamed: a reader
+// never sees half a file.
 namespace gradoracle {
 
 // Reads a 2-d array. Errors: kNotFound; kInvalidArgument (reason NPY_..., message starting with the path).

@@ -22,9 +22,9 @@ struct QueryLimits {
 // What callers are told about the noise. Nothing here is computed from the data.
 struct NoiseInfo {
   NoiseRule rule = NoiseRule::kCalibrated;
-  std::optional<double> scale;                // c of `scaled`
-  std::optional<double> injected_variance;    // v of `fixed`
-  std::vector<double> extra_variances;        // total noise variances a request may ask for
+  std::optional<double> scale;              // c of `scaled`
+  std::optional<double> injected_variance;  // v of `fixed`
+  std::vector<double> extra_variances;      // total noise variances a request may ask for
   bool curvature_probe = false;
 };
 

@@ -21,8 +21,10 @@ struct ReadOptions {
 // fields finite numbers) or .npy (2-d, float64/float32/integers, C or Fortran order; columns are named x0 ... and the
 // target is the last column, or the column whose name `x<j>` is given).
 // Memory: at most 1.5 times the final matrix while loading.
-// Errors: kNotFound (no such file), kInvalidArgument (reason DATA_..., message "FILE:LINE:COLUMN: what, and what is
-// allowed"); kResourceExhausted (larger than max_matrix_bytes).
+// Errors: kNotFound (no such file), kInvalidArgument (reason DATA_... or, for a damaged .npy file, NPY_...; message
+// "FILE:LINE:COLUMN: what, and what is allowed", both counted from 1, of a .npy file the row and column of the array;
+// no field is ever quoted); kResourceExhausted DATA_TOO_LARGE (larger than max_matrix_bytes, 2^32 - 1 rows or 2^20
+// columns, or than memory).
 absl::StatusOr<RegressionData> ReadRegressionData(const std::string& path, const ReadOptions& options);
 
 }  // namespace gradoracle

@@ -15,24 +15,32 @@ namespace gradoracle {
 enum class Sampling {
   kIid,                 // uniformly, with replacement
   kWithoutReplacement,  // uniformly, distinct within a batch, batches independent
-  kShuffledEpochs,      // an epoch is a random permutation cut into floor(N/n) batches; an epoch lives within one request
+  kShuffledEpochs,  // an epoch is a random permutation cut into floor(N/n) batches; an epoch lives within one request
 };
 
-absl::string_view SamplingName(Sampling sampling);              // "iid", "without_replacement", "shuffled_epochs"
+absl::string_view SamplingName(Sampling sampling);               // "iid", "without_replacement", "shuffled_epochs"
 absl::StatusOr<Sampling> ParseSampling(absl::string_view name);  // kInvalidArgument listing the names
 
-// Largest batch a sampling admits: N for iid, floor(N/2) otherwise.
+// Largest batch a sampling admits: N for iid, floor(N/2) otherwise (but 1 when N = 1).
 int64_t LargestBatchSize(Sampling sampling, int64_t row_count);
 
 // Exact factor f such that the sample covariance (divisor count - 1, centred at its own mean over the whole request) of
 // the rows' part of `count` gradients has expectation f * Cov_N(h) / n, Cov_N with divisor N (theory 1.4.5):
 //   iid                  1
 //   without_replacement  (N - n) / (N - 1)
-//   shuffled_epochs      with K = floor(N/n), E = floor(count/K) whole epochs and q = count - E K further batches,
-//                        [ count (N-n)/(N-1) - (E K (N - K n) + q (N - q n)) / ((N-1) count) ] / (count - 1);
-//                        N / (N - 1) for every count <= K; for count == 1 the same value, its limit
-// Requires 1 <= n <= LargestBatchSize (for N = 1: 1), count >= 1.
+//   shuffled_epochs      (N - n p) / (N - 1), where p is the probability that two different gradients of the request
+//   lie
+//                        in different epochs: with K = floor(N/n), E = floor(count/K) and q = count - E K,
+//                        p = (count^2 - E K^2 - q^2) / (count (count - 1)); p = 0, f = N / (N - 1), for count <= K
+//                        (taken for count == 1 as well)
+// Derivation: E(sample covariance) = Var(g) - mean over pairs a != b of Cov(g_a, g_b). Sampling without replacement
+// gives Var(g) = (Cov_N/n) (N - n)/(N - 1) and, for two disjoint batches of one epoch, Cov(g_a, g_b) = -Cov_N/(N - 1);
+// batches of different epochs are independent. So f = [(N - n) + n (1 - p)] / (N - 1).
+// Requires 1 <= n <= LargestBatchSize, count >= 1.
 double SamplingVarianceFactor(Sampling sampling, int64_t row_count, int64_t batch_size, int64_t count);
+
+// The largest SamplingVarianceFactor of any batch size and count: 1, 1, N / (N - 1); 1 when N = 1.
+double LargestSamplingVarianceFactor(Sampling sampling, int64_t row_count);
 
 // Draws batches for one request. Not thread-safe: one sampler per stream of gradients.
 // Row draws are multiply-shift of 64 random bits, a fixed number of words per row and no rejection: the deviation from
