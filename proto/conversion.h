@@ -27,7 +27,7 @@ struct StreamOptions {
 };
 
 // Errors: kInvalidArgument ELEMENT_TYPE_UNKNOWN; FIRST_GRADIENT_NEGATIVE, MAX_CHUNK_GRADIENTS_NEGATIVE.
-absl::StatusOr<GradientQuery> QueryFromProto(const v1::GetGradientRequest& request);     // count = 1
+absl::StatusOr<GradientQuery> QueryFromProto(const v1::GetGradientRequest& request);  // count = 1
 absl::StatusOr<GradientQuery> QueryFromProto(const v1::StreamGradientsRequest& request);
 absl::StatusOr<ElementType> ElementTypeFromProto(v1::ElementType type);
 absl::StatusOr<StreamOptions> StreamOptionsFromProto(const v1::StreamGradientsRequest& request);
@@ -41,6 +41,8 @@ absl::StatusOr<OracleInfo> InfoFromProto(const v1::GetInfoResponse& response);
 // Gradients to little-endian bytes (appending to `payload`) and back. Decoding writes straight into `block`, (k, d).
 // Errors: kDataLoss when payload.size() != k * d * ElementSize(type).
 void EncodeGradients(const Eigen::Ref<const RowMajorMatrix>& gradients, ElementType type, std::string& payload);
+// The same into memory of k * d * ElementSize(type) bytes, of any alignment.
+void EncodeGradientsTo(const Eigen::Ref<const RowMajorMatrix>& gradients, ElementType type, char* out);
 absl::Status DecodeGradients(absl::string_view payload, ElementType type, Eigen::Ref<RowMajorMatrix> block);
 
 }  // namespace gradoracle
