@@ -1,0 +1,201 @@
+#include "server/command_line.h"
+
+#include <memory>
+#include <set>
+#include <sstream>
+#include <string_view>
+
+#include "CLI/CLI.hpp"
+#include "Eigen/Core"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/errors.h"
+#include "core/version.h"
+#include "google/protobuf/stubs/common.h"
+#include "grpcpp/grpcpp.h"
+#include "server/settings.h"
+
+// CLI11 only splits the command line here. Types, ranges, environment and the configuration file are ours: CLI11 2.1.2
+// turns integers out of range into INT64_MAX, lets its configuration file beat the environment and exits with codes of
+// 100 and up.
+namespace gradoracle {
+namespace {
+
+constexpr char kDescription[] =
+    "Serves minibatch gradients of a private regression data set, and nothing else of it.\n"
+    "Every flag is also GRADORACLE_<FLAG> in the environment and a key (underscores) of --config FILE.toml:\n"
+    "flag > environment > file > default. All verbs take the same settings, so that what is served can be inspected.";
+
+constexpr char kExitCodes[] =
+    "Exit codes: 0 done; 1 failed (port taken, a file cannot be written, not healthy); 2 usage or configuration error, "
+    "the data file included.";
+
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  gradoracle-server --data house.csv                         serve on 127.0.0.1:50051\n"
+    "  gradoracle-server serve --data house.csv.gz --target price --listen 127.0.0.1:0 --port-file port\n"
+    "  gradoracle-server inspect --data house.csv --compare hessian.npy\n"
+    "  gradoracle-server healthcheck --listen 0.0.0.0:50051\n"
+    "  gradoracle-server check-config --config server.toml\n";
+
+constexpr char kInspectExamples[] =
+    "Example:\n"
+    "  gradoracle-server inspect --data house.csv --hessian-out hessian.npy --scaling-out scaling.json\n"
+    "Prints JSON: row_count, dimension, residual_variance, rank, eigenvalues, effective_rank,\n"
+    "smallest_calibrated_batch_size, warnings; with --compare also relative_error. For the owner's eyes only.\n";
+
+constexpr char kHealthcheckExamples[] =
+    "Example:\n"
+    "  GRADORACLE_LISTEN=0.0.0.0:50051 gradoracle-server healthcheck\n"
+    "Asks grpc.health.v1 where serve would listen with the same settings (loopback for a wildcard host; the address "
+    "in\n"
+    "--port-file for port 0). Exits 0 when SERVING, 1 otherwise.\n";
+
+constexpr char kCheckConfigExamples[] =
+    "Example:\n"
+    "  gradoracle-server check-config --config server.toml\n"
+    "Prints every setting and where it came from, as a configuration file. Exits 0 when serve would accept it, 2 "
+    "otherwise.\n";
+
+std::string VersionReport() {
+  return absl::StrCat("gradoracle-server ", VersionString(), "\ngRPC ", grpc::Version(), ", protobuf ",
+                      google::protobuf::internal::VersionString(GOOGLE_PROTOBUF_VERSION), ", Eigen ",
+                      EIGEN_WORLD_VERSION, ".", EIGEN_MAJOR_VERSION, ".", EIGEN_MINOR_VERSION);
+}
+
+// Switches read as --[no-]name, values as --name VALUE.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter() { column_width(40); }
+
+  std::string make_option_name(const CLI::Option* option, bool is_positional) const override {
+    const std::vector<std::string>& names = option->get_lnames();
+    if (names.size() == 2 && names[1] == "no-" + names[0]) return "--[no-]" + names[0];
+    return Formatter::make_option_name(option, is_positional);
+  }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    return option->get_type_size() == 0 ? "" : " " + option->get_type_name();
+  }
+};
+
+std::string Help(const Setting& setting) {
+  std::string help(setting.help);
+  if (!setting.choices.empty()) absl::StrAppend(&help, ": ", absl::StrJoin(setting.choices, "|"));
+  const std::optional<std::string> standard = FormatSetting(setting, ServerConfig());
+  if (standard.has_value()) absl::StrAppend(&help, " (default ", *standard, ")");
+  return help;
+}
+
+// Adds a flag with a value; its text is read from results() after parsing.
+void AddTextFlag(CLI::App& app, const std::string& name, absl::string_view value, absl::string_view help,
+                 absl::string_view group) {
+  app.add_option(
+         name, [](const CLI::results_t&) { return true; }, std::string(help))
+      ->type_name(std::string(value))
+      ->type_size(1)
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
+      ->group(std::string(group));
+}
+
+// Adds a switch; `help` is const, as CLI11 would take a plain std::string for the variable to store into.
+CLI::Option* AddSwitch(CLI::App& app, const std::string& names, const std::string& help) {
+  return app.add_flag(names, help)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+}
+
+void AddSettings(CLI::App& app) {
+  app.set_help_flag("-h,--help", "Print this help and exit");
+  AddSwitch(app, "--version", "Print the versions of this program and its libraries and exit");
+  AddSwitch(app, "--json", "Errors as JSON on stdout; results in one line");
+  AddTextFlag(app, "--config", "FILE.toml", "Read settings from this file", "Options");
+  for (const Setting& setting : Settings()) {
+    const std::string name = FlagName(setting);
+    if (IsSwitch(setting)) {
+      AddSwitch(app, absl::StrCat(name, ",!--no-", setting.name), Help(setting))->group(std::string(setting.group));
+    } else {
+      AddTextFlag(app, name, setting.value, Help(setting), setting.group);
+    }
+  }
+}
+
+// The last text given for `name`; nullopt when it was not given.
+std::optional<std::string> Given(const CLI::App& app, const std::string& name) {
+  const CLI::Option* option = app.get_option_no_throw(name);
+  if (option == nullptr || option->results().empty()) return std::nullopt;
+  return option->results().back();
+}
+
+void Collect(const CLI::App& app, CommandLine& line) {
+  for (const Setting& setting : Settings()) {
+    if (auto text = Given(app, FlagName(setting))) line.flags[std::string(setting.name)] = *text;
+  }
+  if (auto path = Given(app, "--config")) line.flags["config"] = *path;
+  line.json = line.json || Given(app, "--json").has_value();
+  if (Given(app, "--version").has_value()) line.text_to_print = VersionReport() + "\n";
+}
+
+absl::Status Usage(absl::string_view message) {
+  return InvalidField("USAGE", "", absl::StrCat(message, " (see gradoracle-server --help)"));
+}
+
+}  // namespace
+
+absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) {
+  CLI::App app(kDescription, "gradoracle-server");
+  app.formatter(std::make_shared<HelpFormatter>());
+  app.require_subcommand(0, 1);
+  app.footer(absl::StrCat(kExamples, kExitCodes));
+  AddSettings(app);
+  const auto add_verb = [&](const char* name, const char* help, const char* footer) {
+    CLI::App* verb = app.add_subcommand(name, help);
+    verb->footer(absl::StrCat(footer, kExitCodes));
+    AddSettings(*verb);
+    return verb;
+  };
+  add_verb("serve", "Serve (also without any verb)", kExamples);
+  CLI::App* inspect = add_verb("inspect", "Tell the owner about the data set, as JSON", kInspectExamples);
+  AddTextFlag(*inspect, "--hessian-out", "FILE.npy", "Write the exact Hessian X'X/N, in served units", "Results");
+  AddTextFlag(*inspect, "--scaling-out", "FILE.json", "Write means and deviations, for --scaling", "Results");
+  AddTextFlag(*inspect, "--compare", "HESSIAN.npy", "Add relative_error of this estimate to the result", "Results");
+  CLI::App* healthcheck = add_verb("healthcheck", "Ask a running server whether it serves", kHealthcheckExamples);
+  CLI::App* check_config = add_verb("check-config", "Check settings and print them", kCheckConfigExamples);
+  CLI::App* token = app.add_subcommand("token")->group("");
+  token->allow_extras();
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& help) {
+    std::ostringstream text;
+    app.exit(help, text, text);
+    CommandLine line;
+    line.text_to_print = text.str();
+    return line;
+  } catch (const CLI::ParseError& error) {
+    return Usage(error.what());
+  }
+  if (token->parsed()) {
+    return InvalidField("CONFIG_NOT_PROVIDED", "", "token: this version does not provide it; the only --auth is none");
+  }
+  CommandLine line;
+  Collect(app, line);
+  for (const CLI::App* verb : app.get_subcommands()) Collect(*verb, line);
+  if (inspect->parsed()) {
+    line.verb = Verb::kInspect;
+    line.hessian_out = Given(*inspect, "--hessian-out").value_or("");
+    line.scaling_out = Given(*inspect, "--scaling-out").value_or("");
+    line.compare = Given(*inspect, "--compare").value_or("");
+  }
+  if (healthcheck->parsed()) line.verb = Verb::kHealthcheck;
+  if (check_config->parsed()) line.verb = Verb::kCheckConfig;
+  return line;
+}
+
+bool WantsJson(int argc, const char* const* argv) {
+  for (int i = 1; i < argc; ++i) {
+    if (std::string_view(argv[i]) == "--json") return true;
+  }
+  return false;
+}
+
+}  // namespace gradoracle

@@ -1,0 +1,34 @@
+#ifndef GRADORACLE_SERVER_COMMAND_LINE_H_
+#define GRADORACLE_SERVER_COMMAND_LINE_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "server/resolve_config.h"
+
+namespace gradoracle {
+
+enum class Verb { kServe, kInspect, kHealthcheck, kCheckConfig };
+
+// What the owner typed. Nothing is read or checked but the shape of the command line.
+struct CommandLine {
+  Verb verb = Verb::kServe;
+  FlagValues flags;  // settings, and "config"
+  bool json = false;
+  // Of `inspect` only; empty: not asked for.
+  std::string hessian_out;
+  std::string scaling_out;
+  std::string compare;
+  // Not empty: --help or --version was given; print this and exit 0.
+  std::string text_to_print;
+};
+
+// Errors: kInvalidArgument USAGE (unknown flag or verb, missing value), CONFIG_NOT_PROVIDED (the verb token).
+absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv);
+
+// Whether --json stands anywhere on a command line: how to report an error in parsing that very line.
+bool WantsJson(int argc, const char* const* argv);
+
+}  // namespace gradoracle
+
+#endif  // GRADORACLE_SERVER_COMMAND_LINE_H_

@@ -1,0 +1,62 @@
+#include "server/resolve_config.h"
+
+#include <cstdlib>
+
+#include "absl/strings/str_cat.h"
+#include "core/errors.h"
+#include "core/status_macros.h"
+#include "server/config_file.h"
+#include "server/settings.h"
+
+namespace gradoracle {
+namespace {
+
+absl::Status StoreText(const Setting& setting, const std::string& text, absl::string_view source,
+                       ServerConfig& config) {
+  absl::StatusOr<SettingValue> value = ParseSettingText(setting, text);
+  const absl::Status status = value.ok() ? StoreSetting(setting, *value, config) : value.status();
+  if (status.ok()) return status;
+  return InvalidField("CONFIG_VALUE", KeyName(setting), absl::StrCat(source, ": ", status.message()));
+}
+
+std::optional<std::string> NonEmpty(std::optional<std::string> text) {
+  return text.has_value() && !text->empty() ? text : std::nullopt;
+}
+
+}  // namespace
+
+Environment ProcessEnvironment() {
+  return [](const std::string& name) -> std::optional<std::string> {
+    const char* value = std::getenv(name.c_str());
+    return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+  };
+}
+
+absl::StatusOr<ResolvedConfig> ResolveConfig(const FlagValues& flags, const Environment& environment) {
+  ResolvedConfig resolved;
+  std::optional<std::string> path = NonEmpty(environment("GRADORACLE_CONFIG"));
+  if (const auto flag = flags.find("config"); flag != flags.end()) path = flag->second;
+  if (path.has_value()) {
+    GRADORACLE_ASSIGN_OR_RETURN(const auto values, ReadConfigFile(*path));
+    for (const auto& [name, value] : values) {
+      GRADORACLE_RETURN_IF_ERROR(StoreSetting(*FindSetting(name), value.value, resolved.config));
+      resolved.origins[name] = absl::StrCat("file ", *path, ":", value.line);
+    }
+  }
+  for (const Setting& setting : Settings()) {
+    const std::string name(setting.name);
+    if (const auto text = NonEmpty(environment(EnvironmentName(setting)))) {
+      const std::string variable = EnvironmentName(setting);
+      GRADORACLE_RETURN_IF_ERROR(StoreText(setting, *text, variable, resolved.config));
+      resolved.origins[name] = absl::StrCat("environment ", variable);
+    }
+    if (const auto flag = flags.find(name); flag != flags.end()) {
+      GRADORACLE_RETURN_IF_ERROR(StoreText(setting, flag->second, FlagName(setting), resolved.config));
+      resolved.origins[name] = absl::StrCat("flag ", FlagName(setting));
+    }
+  }
+  GRADORACLE_RETURN_IF_ERROR(ValidateConfig(resolved.config));
+  return resolved;
+}
+
+}  // namespace gradoracle
