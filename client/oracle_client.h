@@ -17,6 +17,7 @@ struct OracleClientOptions {
   absl::Duration deadline = absl::Seconds(30);
   // A stream that delivers nothing for this long is taken as broken (and resumed, as often as max_resumptions says).
   absl::Duration stall_timeout = absl::Seconds(60);
+  // In a row, without a gradient in between.
   int max_resumptions = 5;
   // Elements travel as float32: half the bytes, relative rounding error 6e-8.
   bool float32 = false;

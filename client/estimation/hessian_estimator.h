@@ -26,7 +26,7 @@ struct HessianEstimate {
   Eigen::VectorXd mean_gradient;  // (d)
   Eigen::VectorXd eigenvalues;    // of hessian, descending
   double trace = 0;
-  double effective_rank = 0;      // trace / largest eigenvalue
+  double effective_rank = 0;  // trace / largest eigenvalue
   // Own relative error ||H_hat - H||_2 / ||H||_2 (sampling only). estimate: split's mean, (1 + .5 sqrt(r/m)) mean_D /
   // ||H_hat||; upper: U / (||H_hat|| - U), U = (1 + .5 sqrt(r/m)) (mean_D + 1.25 z_level sd_D) [theory 1.3, split+z];
   // nullopt when U >= ||H_hat||, or when fewer than 8 pairs of blocks have been seen.
@@ -56,10 +56,12 @@ class HessianEstimator {
   // Errors: kInvalidArgument naming the field; kResourceExhausted when d^2 memory (said in bytes) exceeds 3/4 of RAM.
   static absl::StatusOr<HessianEstimator> Create(int64_t dimension, const Options& options);
 
-  // Adds gradients, shape (k, d). Errors: kInvalidArgument (dimension, non-finite entry: nothing of the block is added).
+  // Adds gradients, shape (k, d). Errors: kInvalidArgument (dimension, non-finite entry: nothing of the block is
+  // added).
   absl::Status Add(const Eigen::Ref<const RowMajorMatrix>& gradients);
 
-  // Takes over what `other` has gathered. Errors: kInvalidArgument (dimension, batch_size, total_noise_variance differ).
+  // Takes over what `other` has gathered. Errors: kInvalidArgument (dimension, batch_size, total_noise_variance
+  // differ).
   absl::Status Merge(const HessianEstimator& other);
 
   int64_t count() const;

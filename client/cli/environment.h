@@ -1,0 +1,30 @@
+#ifndef GRADORACLE_CLIENT_CLI_ENVIRONMENT_H_
+#define GRADORACLE_CLIENT_CLI_ENVIRONMENT_H_
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <ostream>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "core/gradient_source.h"
+
+namespace gradoracle {
+
+// Everything the program touches outside itself, so that tests can stand in for it.
+struct Environment {
+  std::ostream& out;      // results
+  std::ostream& err;      // progress and errors
+  bool progress = false;  // err is a terminal
+  bool colour = false;    // out is a terminal, and NO_COLOR is unset
+  // Set by Ctrl-C.
+  const std::atomic<bool>& interrupted;
+  std::function<absl::StatusOr<std::unique_ptr<GradientSource>>(const std::string& target, absl::Duration deadline)>
+      connect;
+};
+
+}  // namespace gradoracle
+
+#endif  // GRADORACLE_CLIENT_CLI_ENVIRONMENT_H_

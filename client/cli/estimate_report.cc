@@ -1,0 +1,88 @@
+#include "client/cli/estimate_report.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace gradoracle {
+namespace {
+
+constexpr int64_t kShownEigenvalues = 10;
+constexpr int64_t kBarWidth = 40;
+
+nlohmann::ordered_json OrNull(const std::optional<double>& value) {
+  return value.has_value() ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+}
+
+double PerSecond(const HessianEstimate& estimate, double seconds) {
+  return static_cast<double>(estimate.gradients) / std::max(seconds, 1e-9);
+}
+
+std::string ErrorInWords(const HessianEstimate& estimate) {
+  const HessianEstimate::RelativeErrorLimit& error = estimate.relative_error;
+  if (!error.estimate.has_value()) return "unknown: too few gradients to tell";
+  std::string words = absl::StrFormat("about %.2g", *error.estimate);
+  if (error.upper.has_value()) {
+    absl::StrAppendFormat(&words, ", below %.2g with %g %% confidence", *error.upper, 100 * error.level);
+  } else {
+    absl::StrAppendFormat(&words, "; no upper limit at %g %% confidence: too few gradients", 100 * error.level);
+  }
+  return words + " (sampling error only)";
+}
+
+}  // namespace
+
+nlohmann::ordered_json EstimateJson(const HessianEstimate& estimate, double seconds) {
+  const auto& eigenvalues = estimate.eigenvalues;
+  nlohmann::ordered_json json = {
+      {"dimension", estimate.dimension},
+      {"batch_size", estimate.batch_size},
+      {"gradients", estimate.gradients},
+      {"estimator", "covariance"},
+      {"total_noise_variance", estimate.total_noise_variance},
+      {"mean_gradient_norm", estimate.mean_gradient.norm()},
+      {"trace", estimate.trace},
+      {"effective_rank", estimate.effective_rank},
+      {"eigenvalues", std::vector<double>(eigenvalues.data(), eigenvalues.data() + eigenvalues.size())},
+      {"relative_error",
+       {{"estimate", OrNull(estimate.relative_error.estimate)},
+        {"upper", OrNull(estimate.relative_error.upper)},
+        {"level", estimate.relative_error.level}}}};
+  if (estimate.bias_warning.has_value()) json["bias_warning"] = *estimate.bias_warning;
+  json["seconds"] = seconds;
+  json["gradients_per_second"] = PerSecond(estimate, seconds);
+  return json;
+}
+
+std::string EstimateText(const HessianEstimate& estimate, double seconds, bool colour) {
+  const char* strong = colour ? "\x1b[1m" : "";
+  const char* plain = colour ? "\x1b[0m" : "";
+  std::string text;
+  absl::StrAppendFormat(&text, "gradients            %d of batch size %d, dimension %d, in %.3g s (%.0f per second)\n",
+                        estimate.gradients, estimate.batch_size, estimate.dimension, seconds,
+                        PerSecond(estimate, seconds));
+  absl::StrAppendFormat(&text, "total noise variance %g\n", estimate.total_noise_variance);
+  absl::StrAppendFormat(&text, "mean gradient        norm %.4g\n", estimate.mean_gradient.norm());
+  absl::StrAppendFormat(&text, "relative error       %s%s%s\n", strong, ErrorInWords(estimate), plain);
+  absl::StrAppendFormat(&text, "trace                %.4g\n", estimate.trace);
+  absl::StrAppendFormat(&text, "effective rank       %.4g (trace / largest eigenvalue)\n", estimate.effective_rank);
+  text += "eigenvalues\n";
+  const int64_t shown = std::min<int64_t>(kShownEigenvalues, estimate.eigenvalues.size());
+  const double largest = estimate.eigenvalues(0);
+  for (int64_t j = 0; j < shown; ++j) {
+    const double value = estimate.eigenvalues(j);
+    const double share = largest > 0 ? std::clamp(value / largest, 0.0, 1.0) : 0;
+    absl::StrAppendFormat(&text, "  %4d %12.5g  %s\n", j + 1, value,
+                          std::string(static_cast<size_t>(std::lround(share * kBarWidth)), '#'));
+  }
+  if (shown < estimate.eigenvalues.size()) {
+    absl::StrAppendFormat(&text, "   ... %12.5g  the smallest of %d\n", estimate.eigenvalues.tail(1)(0),
+                          estimate.eigenvalues.size());
+  }
+  if (estimate.bias_warning.has_value()) absl::StrAppend(&text, "warning: ", *estimate.bias_warning, "\n");
+  return text;
+}
+
+}  // namespace gradoracle

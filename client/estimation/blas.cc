@@ -1,0 +1,44 @@
+#include "client/estimation/blas.h"
+
+#include <cblas.h>
+
+#include <algorithm>
+#include <mutex>
+
+namespace gradoracle {
+namespace {
+
+// Rows a dsyrk call takes. Of a small dimension 192 rows stay in the nearest cache while they are packed, and calls of
+// 256 or 512 rows ran a fifth slower; of a large one every call streams the whole triangle, so fewer are better.
+constexpr int64_t kSmallDimension = 256;
+constexpr int64_t kRowsPerCallSmall = 192;
+constexpr int64_t kRowsPerCallLarge = 1024;
+
+}  // namespace
+
+Triangle LowerTriangle(Eigen::MatrixXd& matrix) { return {matrix.data(), matrix.outerStride(), /*lower=*/true}; }
+
+void AddOuterProducts(const Eigen::Ref<const RowMajorMatrix>& rows, Triangle triangle) {
+  const int64_t rows_per_call = rows.cols() <= kSmallDimension ? kRowsPerCallSmall : kRowsPerCallLarge;
+  for (int64_t begin = 0; begin < rows.rows(); begin += rows_per_call) {
+    const int64_t length = std::min(rows_per_call, rows.rows() - begin);
+    // Row-major (k, d) is column-major (d, k): its product with its own transpose is rows' rows.
+    cblas_dsyrk(CblasColMajor, triangle.lower ? CblasLower : CblasUpper, CblasNoTrans, static_cast<int>(rows.cols()),
+                static_cast<int>(length), 1.0, rows.data() + begin * rows.outerStride(),
+                static_cast<int>(rows.outerStride()), 1.0, triangle.data, static_cast<int>(triangle.stride));
+  }
+}
+
+void AddOuterProduct(double factor, const Eigen::VectorXd& vector, Triangle triangle) {
+  cblas_dsyr(CblasColMajor, triangle.lower ? CblasLower : CblasUpper, static_cast<int>(vector.size()), factor,
+             vector.data(), 1, triangle.data, static_cast<int>(triangle.stride));
+}
+
+void SetBlasThreads(int64_t dimension) {
+  static std::mutex mutex;
+  const std::lock_guard<std::mutex> lock(mutex);
+  const int wanted = dimension >= 1000 ? openblas_get_num_procs() : 1;
+  if (openblas_get_num_threads() != wanted) openblas_set_num_threads(wanted);
+}
+
+}  // namespace gradoracle

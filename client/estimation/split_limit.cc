@@ -1,0 +1,68 @@
+#include "client/estimation/split_limit.h"
+
+#include <array>
+#include <cmath>
+#include <numeric>
+
+#include "absl/random/uniform_int_distribution.h"
+#include "boost/math/distributions/normal.hpp"
+#include "core/error_norm.h"
+
+namespace gradoracle {
+namespace {
+
+constexpr int kFewestSlots = 8;
+
+}  // namespace
+
+std::vector<double> SplitDifferenceNorms(const StreamingCovariance& stream, absl::BitGenRef generator, int draws) {
+  constexpr int kGroups = ScatterGroups::kGroups;
+  const ScatterGroups& groups = stream.groups();
+  std::array<double, kGroups> degrees;
+  for (int group = 0; group < kGroups; ++group) degrees[group] = static_cast<double>(groups.degrees_of_freedom(group));
+  const bool open = stream.open_count() > 1;
+  if (open) degrees[stream.open_group()] += static_cast<double>(stream.open_count() - 1);
+
+  // The factors of A and B in T_q; zero where a slot lacks its partner.
+  std::array<double, kGroups> factors{};
+  double total_degrees = 0;
+  int slots = 0;
+  for (int group = 0; group < kGroups; group += 2) {
+    if (degrees[group] == 0 || degrees[group + 1] == 0) continue;
+    factors[group] = std::sqrt(degrees[group + 1] / degrees[group]);
+    factors[group + 1] = -std::sqrt(degrees[group] / degrees[group + 1]);
+    total_degrees += degrees[group] + degrees[group + 1];
+    ++slots;
+  }
+  if (slots < kFewestSlots) return {};
+
+  const double scale = 1 / std::sqrt(total_degrees * static_cast<double>(stream.count() - 1));
+  const Eigen::MatrixXd open_scatter = open ? stream.OpenScatter() : Eigen::MatrixXd();
+  Eigen::MatrixXd difference(stream.dimension(), stream.dimension());
+  std::vector<double> norms(draws);
+  for (double& norm : norms) {
+    std::array<double, kGroups> weights;
+    for (int group = 0; group < kGroups; group += 2) {
+      const double sign = absl::uniform_int_distribution<int>(0, 1)(generator) == 0 ? scale : -scale;
+      weights[group] = sign * factors[group];
+      weights[group + 1] = sign * factors[group + 1];
+    }
+    groups.WeightedSum(weights, difference);
+    if (open) difference.triangularView<Eigen::Lower>() += weights[stream.open_group()] * open_scatter;
+    norm = SpectralNormSymmetric(difference);
+  }
+  return norms;
+}
+
+SplitLimit CombineSplitNorms(const std::vector<double>& norms, double effective_rank, int64_t count, double level) {
+  const double draws = static_cast<double>(norms.size());
+  const double mean = std::accumulate(norms.begin(), norms.end(), 0.0) / draws;
+  double squares = 0;
+  for (const double norm : norms) squares += (norm - mean) * (norm - mean);
+  const double deviation = std::sqrt(squares / (draws - 1));
+  const double skew = 1 + 0.5 * std::sqrt(effective_rank / static_cast<double>(count));
+  const double quantile = boost::math::quantile(boost::math::normal(), level);
+  return {skew * mean, skew * (mean + 1.25 * quantile * deviation)};
+}
+
+}  // namespace gradoracle

@@ -1,0 +1,39 @@
+#ifndef GRADORACLE_CLIENT_ESTIMATION_SPLIT_LIMIT_H_
+#define GRADORACLE_CLIENT_ESTIMATION_SPLIT_LIMIT_H_
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/random/bit_gen_ref.h"
+#include "client/estimation/streaming_covariance.h"
+
+// How far a sample covariance is from its expectation, in spectral norm, told from the same stream [theory 1.3,
+// split+z].
+namespace gradoracle {
+
+// Spectral norms of `draws` random split differences D of the stream: each has expectation 0 and the covariance of
+// Chat - C, Chat = scatter / (m - 1).
+//
+// For slot q with groups a, b of nu_a, nu_b degrees of freedom, E A = nu_a C and Cov(A) = nu_a V, V the covariance of
+// one degree of freedom; so
+//   T_q = sqrt(nu_b/nu_a) A - sqrt(nu_a/nu_b) B     has mean 0 and covariance (nu_a + nu_b) V,
+//   D = sum_q e_q T_q / sqrt(nu (m - 1)),  nu = sum over slots of nu_a + nu_b,  e_q = +-1,
+// has covariance V / (m - 1), that of Chat - C. With equal groups this is (1/m) sum e_q (A - B), the theory's form up
+// to the degree of freedom lost per block; unequal ones (an unfinished block, an unpaired one, merged streams) cost
+// nothing, and every gradient is used. Exact for Gaussian gradients; excess kurtosis counts (B - 1)/B of its due.
+// Returns an empty vector when fewer than 8 slots have both groups.
+std::vector<double> SplitDifferenceNorms(const StreamingCovariance& stream, absl::BitGenRef generator, int draws);
+
+struct SplitLimit {
+  double mean = 0;   // f mean_D: what to expect of ||Chat - C||
+  double upper = 0;  // f (mean_D + 1.25 z_level sd_D): ||Chat - C|| stays below it with probability `level`
+};
+
+// f = 1 + 0.5 sqrt(effective_rank / count), the upward skew that a split difference misses; z_level the standard normal
+// quantile. norms: at least 2; 0 < level < 1; effective_rank of Chat, >= 1.
+SplitLimit CombineSplitNorms(const std::vector<double>& norms, double effective_rank, int64_t count, double level);
+
+}  // namespace gradoracle
+
+#endif  // GRADORACLE_CLIENT_ESTIMATION_SPLIT_LIMIT_H_

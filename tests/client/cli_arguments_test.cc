@@ -1,0 +1,152 @@
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "client/cli/arguments.h"
+#include "core/errors.h"
+#include "core/version.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace gradoracle {
+namespace {
+
+using ::testing::HasSubstr;
+
+absl::Status Parse(const std::string& words, CommandLine& command_line) {
+  return ParseCommandLine(absl::StrSplit(words, ' ', absl::SkipEmpty()), command_line);
+}
+
+Arguments Parsed(const std::string& words) {
+  CommandLine command_line;
+  const absl::Status status = Parse(words, command_line);
+  EXPECT_TRUE(status.ok()) << words << ": " << status;
+  EXPECT_EQ(command_line.text, "");
+  return command_line.arguments;
+}
+
+constexpr char kEstimate[] = "estimate --oracle h:1 --weights zeros --batch-size 256 --count 4096 ";
+
+class CliArguments : public ::testing::Test {
+ protected:
+  void SetUp() override { unsetenv("GRADORACLE_ORACLE"); }
+  void TearDown() override { unsetenv("GRADORACLE_ORACLE"); }
+};
+
+TEST_F(CliArguments, EveryFlagOfEstimate) {
+  const Arguments arguments = Parsed(
+      "estimate --oracle host:50051 --deadline 2.5 --weights w.npy --batch-size 64 --count 1000 --out h.npy "
+      "--gradients-out g.npy --estimator covariance --level 0.9 --total-noise-variance 12.5 --json");
+  EXPECT_EQ(arguments.verb, Verb::kEstimate);
+  EXPECT_TRUE(arguments.json);
+  EXPECT_EQ(arguments.oracle, "host:50051");
+  EXPECT_EQ(arguments.deadline, absl::Milliseconds(2500));
+  EXPECT_EQ(arguments.weights, "w.npy");
+  EXPECT_EQ(arguments.batch_size, 64);
+  EXPECT_EQ(arguments.count, 1000);
+  EXPECT_EQ(arguments.out, "h.npy");
+  EXPECT_EQ(arguments.gradients_out, "g.npy");
+  EXPECT_EQ(arguments.level, 0.9);
+  EXPECT_EQ(arguments.total_noise_variance, 12.5);
+}
+
+TEST_F(CliArguments, SynonymsAndDefaults) {
+  const Arguments arguments = Parsed("query --oracle h:1 --at zeros --batch-size 64 --gradients 10 --out g.npy");
+  EXPECT_EQ(arguments.verb, Verb::kQuery);
+  EXPECT_EQ(arguments.weights, "zeros");
+  EXPECT_EQ(arguments.count, 10);
+  EXPECT_EQ(arguments.deadline, absl::Seconds(30));
+  EXPECT_EQ(arguments.level, 0.95);
+  EXPECT_FALSE(arguments.total_noise_variance.has_value());
+  EXPECT_FALSE(arguments.json);
+  EXPECT_EQ(Parsed("info --oracle h:1 --deadline 500ms").deadline, absl::Milliseconds(500));
+}
+
+TEST_F(CliArguments, TheFlagIsStrongerThanTheEnvironment) {
+  setenv("GRADORACLE_ORACLE", "environment:1", 1);
+  EXPECT_EQ(Parsed("info").oracle, "environment:1");
+  EXPECT_EQ(Parsed("info --oracle flag:1").oracle, "flag:1");
+}
+
+TEST_F(CliArguments, ARecordingNeedsNeitherOracleNorWeightsNorCount) {
+  const Arguments arguments = Parsed("estimate --from g.npy --batch-size 8 --total-noise-variance 8");
+  EXPECT_EQ(arguments.from, "g.npy");
+  EXPECT_FALSE(arguments.count.has_value());
+}
+
+TEST_F(CliArguments, HelpAndVersionAreText) {
+  for (const std::string words : {"--help", "info --help", "query --help", "estimate --help"}) {
+    CommandLine command_line;
+    ASSERT_TRUE(Parse(words, command_line).ok());
+    EXPECT_THAT(command_line.text, HasSubstr("gradoracle ")) << words;
+    EXPECT_THAT(command_line.text, HasSubstr("Example")) << words;
+    EXPECT_THAT(command_line.text, ::testing::Not(HasSubstr("token"))) << words;
+  }
+  CommandLine command_line;
+  ASSERT_TRUE(Parse("--version", command_line).ok());
+  EXPECT_EQ(command_line.text, "gradoracle " + VersionString() + "\n");
+}
+
+struct BadLine {
+  std::string name;
+  std::string words;
+  std::string reason;
+  std::string field;
+};
+
+class BadCommandLine : public CliArguments, public ::testing::WithParamInterface<BadLine> {};
+
+// Catches: an integer past 2^63 silently becoming 2^63 - 1 (CLI11 2.1.2 does), trailing rubbish after a number, a flag
+// of a later version ignored.
+TEST_P(BadCommandLine, IsAUsageErrorNamingTheField) {
+  CommandLine command_line;
+  const absl::Status status = Parse(GetParam().words, command_line);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ErrorReason(status), GetParam().reason) << status;
+  EXPECT_EQ(ErrorField(status).value_or(""), GetParam().field) << status;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BadCommandLine,
+    ::testing::Values(
+        BadLine{"Nothing", "", "USAGE", ""}, BadLine{"UnknownVerb", "frobnicate", "USAGE", ""},
+        BadLine{"UnknownFlag", "info --oracle h:1 --frobnicate", "USAGE", ""},
+        BadLine{"ValueMissing", "info --oracle", "USAGE", ""},
+        BadLine{"FlagTwice", "info --oracle h:1 --oracle h:2", "USAGE", ""},
+        BadLine{"NoOracle", "info", "MISSING", "oracle"},
+        BadLine{"NoWeights", "estimate --oracle h:1 --batch-size 1 --count 1", "MISSING", "weights"},
+        BadLine{"NoBatchSize", "estimate --oracle h:1 --weights zeros --count 1", "MISSING", "batch_size"},
+        BadLine{"NoCount", "estimate --oracle h:1 --weights zeros --batch-size 1", "MISSING", "count"},
+        BadLine{"QueryWithoutOut", "query --oracle h:1 --weights zeros --batch-size 1 --count 1", "MISSING", "out"},
+        BadLine{"CountOverflows", "query --oracle h:1 --weights zeros --batch-size 1 --count 9223372036854775808",
+                "NOT_AN_INTEGER", "count"},
+        BadLine{"CountWithFraction", "query --oracle h:1 --weights zeros --batch-size 1 --count 1.5", "NOT_AN_INTEGER",
+                "count"},
+        BadLine{"BatchSizeNotANumber", "query --oracle h:1 --weights zeros --batch-size ten --count 1",
+                "NOT_AN_INTEGER", "batch_size"},
+        BadLine{"LevelTooHigh", std::string(kEstimate) + "--level 1", "LEVEL_OUT_OF_RANGE", "level"},
+        BadLine{"LevelTooLow", std::string(kEstimate) + "--level 0.5", "LEVEL_OUT_OF_RANGE", "level"},
+        BadLine{"LevelNan", std::string(kEstimate) + "--level nan", "NOT_A_NUMBER", "level"},
+        BadLine{"VarianceInfinite", std::string(kEstimate) + "--total-noise-variance 1e999", "NOT_A_NUMBER",
+                "total_noise_variance"},
+        BadLine{"VarianceZero", std::string(kEstimate) + "--total-noise-variance 0",
+                "TOTAL_NOISE_VARIANCE_NOT_POSITIVE", "total_noise_variance"},
+        BadLine{"Deadline", "info --oracle h:1 --deadline soon", "DEADLINE_INVALID", "deadline"},
+        BadLine{"DeadlineZero", "info --oracle h:1 --deadline 0", "DEADLINE_INVALID", "deadline"},
+        BadLine{"OtherEstimator", std::string(kEstimate) + "--estimator oas", "ESTIMATOR_UNKNOWN", "estimator"},
+        BadLine{"TargetError", std::string(kEstimate) + "--target-error 0.1", "NOT_IN_THIS_VERSION", "target_error"},
+        BadLine{"State", std::string(kEstimate) + "--state f", "NOT_IN_THIS_VERSION", "state"},
+        BadLine{"TokenFile", "info --oracle h:1 --token-file f", "NOT_IN_THIS_VERSION", "token_file"},
+        BadLine{"TlsCa", std::string(kEstimate) + "--tls-ca f", "NOT_IN_THIS_VERSION", "tls_ca"},
+        BadLine{"LaterVerb", "train --oracle h:1", "NOT_IN_THIS_VERSION", ""}),
+    [](const ::testing::TestParamInfo<BadLine>& parameter) { return parameter.param.name; });
+
+TEST_F(CliArguments, JsonIsKnownEvenWhenTheRestIsWrong) {
+  CommandLine command_line;
+  EXPECT_FALSE(Parse("estimate --frobnicate --json", command_line).ok());
+  EXPECT_TRUE(command_line.arguments.json);
+}
+
+}  // namespace
+}  // namespace gradoracle
