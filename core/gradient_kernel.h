@@ -9,14 +9,14 @@
 namespace gradoracle {
 
 struct GradientKernelArguments {
-  const double* features;   // (N, d) row-major
-  const double* targets;    // (N); nullptr: targets and weights switched off (curvature probe): residual = -noise
-  const double* weights;    // (d)
-  size_t dimension;         // d >= 1
-  const uint32_t* rows;     // (n) row indices
-  const double* noise;      // (n) xi; nullptr: no noise
-  size_t batch_size;        // n >= 1
-  double* gradient;         // (d) out: (1/n) sum_i x_i (x_i'w - y_i - xi_i)
+  const double* features;  // (N, d) row-major
+  const double* targets;   // (N); nullptr: targets and weights switched off (curvature probe): residual = -noise
+  const double* weights;   // (d)
+  size_t dimension;        // d >= 1
+  const uint32_t* rows;    // (n) row indices
+  const double* noise;     // (n) xi; nullptr: no noise
+  size_t batch_size;       // n >= 1
+  double* gradient;        // (d) out: (1/n) sum_i x_i (x_i'w - y_i - xi_i)
 };
 
 void MinibatchGradient(const GradientKernelArguments& arguments);

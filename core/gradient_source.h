@@ -23,7 +23,8 @@ struct GradientQuery {
   std::optional<double> total_noise_variance;
   // Switch targets and weights off: g = X_B' xi / n with Var xi = n (theory 1.4.7). Only where noise.curvature_probe.
   bool curvature_probe = false;
-  // Names the request for retries, at most 128 printable ASCII characters; empty: unnamed, cannot be retried or resumed.
+  // Names the request for retries, at most 128 printable ASCII characters; empty: unnamed, cannot be retried or
+  // resumed.
   std::string request_id;
 };
 

@@ -75,7 +75,7 @@ absl::StatusOr<double> InjectedVariance(const NoisePolicy& policy, int64_t batch
                                         double variance_factor) {
   if (policy.rule == NoiseRule::kNone) return 0.0;
   if (policy.rule == NoiseRule::kFixed) return policy.variance;
-  const absl::StatusOr<double> injected =
+  absl::StatusOr<double> injected =
       InjectedVarianceForTotal(RuleTotal(policy, batch_size), residual_variance, variance_factor);
   if (injected.ok()) return injected;
   return MakeError(absl::StatusCode::kFailedPrecondition, "NOISE_RULE_IMPOSSIBLE", "batch_size",

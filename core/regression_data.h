@@ -14,9 +14,9 @@ using RowMajorMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eig
 
 // A regression data set: the one shape every reader produces and everything else consumes.
 struct RegressionData {
-  RowMajorMatrix features;                  // X, shape (N, d), finite
-  Eigen::VectorXd targets;                  // y, shape (N), finite
-  std::vector<std::string> feature_names;   // d distinct names
+  RowMajorMatrix features;                 // X, shape (N, d), finite
+  Eigen::VectorXd targets;                 // y, shape (N), finite
+  std::vector<std::string> feature_names;  // d distinct names
   std::string target_name;
 
   int64_t row_count() const { return features.rows(); }

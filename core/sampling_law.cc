@@ -55,8 +55,9 @@ double SamplingVarianceFactor(Sampling sampling, int64_t row_count, int64_t batc
   if (sampling == Sampling::kWithoutReplacement) return (rows - batch) / (rows - 1);
   const int64_t batches_per_epoch = row_count / batch_size;
   if (count <= batches_per_epoch) return rows / (rows - 1);
+  const int64_t whole_epochs = count / batches_per_epoch;
   const double apart = ProbabilityOfDifferentEpochs(static_cast<double>(count), static_cast<double>(batches_per_epoch),
-                                                    static_cast<double>(count / batches_per_epoch));
+                                                    static_cast<double>(whole_epochs));
   return (rows - batch * apart) / (rows - 1);
 }
 

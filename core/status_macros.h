@@ -7,11 +7,11 @@
 // Early return on error (Debian's Abseil 20220623 has no status_macros.h of its own).
 //   GRADORACLE_RETURN_IF_ERROR(Validate(query));
 //   GRADORACLE_ASSIGN_OR_RETURN(const Scaling scaling, ComputeScaling(data));
-#define GRADORACLE_RETURN_IF_ERROR(expression)                              \
-  do {                                                                      \
+#define GRADORACLE_RETURN_IF_ERROR(expression)                                    \
+  do {                                                                            \
     if (absl::Status gradoracle_status = (expression); !gradoracle_status.ok()) { \
-      return gradoracle_status;                                             \
-    }                                                                       \
+      return gradoracle_status;                                                   \
+    }                                                                             \
   } while (false)
 
 #define GRADORACLE_MACRO_CONCAT_INNER(a, b) a##b

@@ -14,7 +14,7 @@ namespace {
 absl::Status StoreText(const Setting& setting, const std::string& text, absl::string_view source,
                        ServerConfig& config) {
   absl::StatusOr<SettingValue> value = ParseSettingText(setting, text);
-  const absl::Status status = value.ok() ? StoreSetting(setting, *value, config) : value.status();
+  absl::Status status = value.ok() ? StoreSetting(setting, *value, config) : value.status();
   if (status.ok()) return status;
   return InvalidField("CONFIG_VALUE", KeyName(setting), absl::StrCat(source, ": ", status.message()));
 }

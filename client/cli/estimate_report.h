@@ -8,7 +8,7 @@
 
 namespace gradoracle {
 
-// An estimate for programs: the keys of the contract (docs/cli.md). Absent limits are null.
+// An estimate for programs: the keys of the contract of `gradoracle estimate --json`. Absent limits are null.
 nlohmann::ordered_json EstimateJson(const HessianEstimate& estimate, double seconds);
 
 // The same for people: a page with units, the error in words, and the head of the spectrum as bars.

@@ -1,5 +1,6 @@
 #include "client/cli/progress.h"
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
 namespace gradoracle {
@@ -25,7 +26,8 @@ Progress::~Progress() {
 
 void Progress::Update(int64_t done, absl::Time now) {
   if (terminal_ == nullptr || now < next_ || done == 0) return;
-  *terminal_ << kEraseLine << ProgressLine(done, total_, now - start_) << std::flush;
+  // One write: standard error is unbuffered, and an erased line should not be seen.
+  *terminal_ << absl::StrCat(kEraseLine, ProgressLine(done, total_, now - start_)) << std::flush;
   shown_ = true;
   next_ = now + absl::Milliseconds(100);
 }

@@ -13,6 +13,9 @@ namespace {
 constexpr int64_t kSmallDimension = 256;
 constexpr int64_t kRowsPerCallSmall = 192;
 constexpr int64_t kRowsPerCallLarge = 1024;
+// From here on a covariance is of the order of the oracle's own work, and threads pay. Below, OpenBLAS's waiting
+// threads only take time from what receives the gradients (and from the oracle, when it shares the machine).
+constexpr int64_t kThreadedDimension = 2000;
 
 }  // namespace
 
@@ -37,7 +40,7 @@ void AddOuterProduct(double factor, const Eigen::VectorXd& vector, Triangle tria
 void SetBlasThreads(int64_t dimension) {
   static std::mutex mutex;
   const std::lock_guard<std::mutex> lock(mutex);
-  const int wanted = dimension >= 1000 ? openblas_get_num_procs() : 1;
+  const int wanted = dimension >= kThreadedDimension ? openblas_get_num_procs() : 1;
   if (openblas_get_num_threads() != wanted) openblas_set_num_threads(wanted);
 }
 

@@ -27,8 +27,8 @@ void AddOuterProducts(const Eigen::Ref<const RowMajorMatrix>& rows, Triangle tri
 // triangle += factor * vector vector'.  vector: shape (d).
 void AddOuterProduct(double factor, const Eigen::VectorXd& vector, Triangle triangle);
 
-// Sets OpenBLAS to one thread below dimension 1000, where a second one gains less than 1.15 times, and to one per
-// processor from there on. The setting is the process's: do not call while another thread computes.
+// Sets OpenBLAS to one thread below dimension 2000, where the oracle's work outweighs the covariance's by far, and to
+// one per processor from there on. The setting is the process's: do not call while another thread computes.
 void SetBlasThreads(int64_t dimension);
 
 }  // namespace gradoracle

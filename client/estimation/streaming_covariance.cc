@@ -177,7 +177,7 @@ Eigen::VectorXd StreamingCovariance::Close(Triangle triangle, OpenBlock& block) 
   FlushBuffer(triangle, block);
   if (block.raw_count == 0) return block.centred_mean;
   const double raw = static_cast<double>(block.raw_count);
-  const Eigen::VectorXd raw_mean = block.raw_sum / raw;
+  Eigen::VectorXd raw_mean = block.raw_sum / raw;
   AddOuterProduct(-raw, raw_mean, triangle);
   if (block.centred_count == 0) return raw_mean;
   const double centred = static_cast<double>(block.centred_count);

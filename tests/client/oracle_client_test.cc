@@ -227,6 +227,8 @@ TEST(OracleClientTest, RefusalsCarryReasonAndField) {
     EXPECT_EQ(ErrorReason(status), "BATCH_SIZE_TOO_SMALL");
     EXPECT_EQ(ErrorField(status), "batch_size");
   }
+  // Nothing arrived is not "all 0 gradients arrived".
+  EXPECT_EQ(ErrorReason(Gather(*client, oracle.Query(0)).status), "COUNT_NOT_POSITIVE");
 }
 
 TEST(OracleClientTest, UnreachableNamesTheTarget) {

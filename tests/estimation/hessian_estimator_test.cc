@@ -3,6 +3,8 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <utility>
+#include <vector>
 
 #include "core/error_norm.h"
 #include "core/errors.h"
@@ -224,18 +226,25 @@ TEST(HessianEstimator, OverflowingSquaresAreAnError) {
   EXPECT_EQ(ErrorReason(estimator->Estimate(generator, 0.95).status()), "NOT_FINITE");
 }
 
-// Catches: a limit that does not grow with its level.
-TEST(HessianEstimator, UpperLimitGrowsWithTheLevel) {
+// Catches: a limit relative to ||H_hat|| instead of ||H||, a wrong quantile, a level not used. With U = ||H_hat|| u /
+// (1 + u) from the limit u, and the same signs at every level, U - (its mean, the estimate) is proportional to z_level.
+TEST(HessianEstimator, UpperLimitFollowsTheLevel) {
   std::mt19937_64 generator(10);
-  absl::StatusOr<HessianEstimator> estimator = HessianEstimator::Create(4, Options(10, 10, 2000));
-  ASSERT_TRUE(estimator->Add(StandardNormal(generator, 2000, 4)).ok());
-  double last = 0;
-  for (const double level : {0.6, 0.9, 0.99, 0.9999}) {
+  absl::StatusOr<HessianEstimator> estimator = HessianEstimator::Create(4, Options(10, 10, 500));
+  ASSERT_TRUE(estimator->Add(StandardNormal(generator, 500, 4)).ok());
+  const std::vector<std::pair<double, double>> quantiles = {
+      {0.6, 0.2533471031357997}, {0.9, 1.2815515655446004}, {0.99, 2.3263478740408408}, {0.9999, 3.7190164854556804}};
+  double slope = 0;
+  for (const auto& [level, quantile] : quantiles) {
     std::mt19937_64 same(11);
     const HessianEstimate estimate = *estimator->Estimate(same, level);
-    EXPECT_GT(*estimate.relative_error.upper, last);
     EXPECT_EQ(estimate.relative_error.level, level);
-    last = *estimate.relative_error.upper;
+    ASSERT_TRUE(estimate.relative_error.upper.has_value());
+    const double share = *estimate.relative_error.upper / (1 + *estimate.relative_error.upper);
+    const double this_slope = (share - *estimate.relative_error.estimate) / quantile;
+    if (slope == 0) slope = this_slope;
+    EXPECT_GT(this_slope, 0);
+    EXPECT_NEAR(this_slope, slope, 1e-9 * slope);
   }
 }
 

@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 import pty
+import select
 import signal
 import socket
 import subprocess
@@ -242,7 +243,10 @@ class HousePrices(unittest.TestCase):
     self.addCleanup(process.kill)
     os.close(end)
     self.addCleanup(os.close, terminal)
-    self.assertIn("of 1000000 gradients", os.read(terminal, 1000).decode())
+    shown = ""
+    while "of 1000000 gradients" not in shown:  # what arrives may be part of a line; the end would raise
+      self.assertTrue(select.select([terminal], [], [], PATIENCE_SECONDS)[0], shown)
+      shown += os.read(terminal, 1000).decode()
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=PATIENCE_SECONDS)
     self.assertEqual(process.returncode, 130)
