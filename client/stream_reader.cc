@@ -18,6 +18,7 @@ StreamReader::StreamReader(v1::OracleService::Stub* stub, const v1::StreamGradie
 StreamReader::~StreamReader() {
   context_.TryCancel();
   std::unique_lock<std::mutex> lock(mutex_);
+  closing_ = true;
   if (!ended_ && !reading_) {  // no reaction will see the end
     ended_ = true;
     lock.unlock();
@@ -57,10 +58,12 @@ void StreamReader::Release() {
 void StreamReader::OnReadDone(bool ok) {
   InReaction(this);
   int64_t number = -1;
+  bool last = false;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     reading_ = false;
-    if (ok) {
+    last = !ok || closing_;  // while closing nobody frees a slot, so nobody would start another read
+    if (!last) {
       ++received_;
       if (received_ - released_ < kSlots) {
         reading_ = true;
@@ -73,7 +76,7 @@ void StreamReader::OnReadDone(bool ok) {
   }
   BeforeReactions(this);
   if (number >= 0) StartRead(&messages_[number % kSlots]);
-  if (!ok) RemoveHold();
+  if (last) RemoveHold();
 }
 
 // The waiting thread may destroy this object as soon as it can take the lock: nothing after it.

@@ -50,6 +50,7 @@ class StreamReader final : public grpc::ClientReadReactor<v1::StreamGradientsRes
   bool holding_ = false;  // number released_ is in the caller's hands
   bool reading_ = false;  // a read, of number received_, is outstanding
   bool ended_ = false;    // no further message comes
+  bool closing_ = false;  // being destroyed: the outstanding read is the last
   bool done_ = false;     // gRPC is done with this object
   grpc::Status status_;
 };

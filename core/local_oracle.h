@@ -33,7 +33,7 @@ struct OracleOptions {
   int64_t max_count = 1'000'000;
   double max_weights_norm = 100;
   bool publish_feature_names = false;
-  // Label of the data set's version; empty: derived from the file's size and modification time and the units, never
+  // Label of the data set's version; empty: derived from the file's modification time, N, d and the units, never
   // from the values (a hash of private values would confirm guesses of them).
   std::string dataset_version;
 };

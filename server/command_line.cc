@@ -55,8 +55,8 @@ constexpr char kHealthcheckExamples[] =
 constexpr char kCheckConfigExamples[] =
     "Example:\n"
     "  gradoracle-server check-config --config server.toml\n"
-    "Prints every setting and where it came from, as a configuration file. Exits 0 when serve would accept it, 2 "
-    "otherwise.\n";
+    "Prints every setting and where it came from, as a configuration file. Exits 0 when serve would accept "
+    "the settings, 2 otherwise; the data itself is read by serve and inspect.\n";
 
 std::string VersionReport() {
   return absl::StrCat("gradoracle-server ", VersionString(), "\ngRPC ", grpc::Version(), ", protobuf ",

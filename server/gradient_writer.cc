@@ -31,6 +31,7 @@ GradientWriter::GradientWriter(std::unique_ptr<AdmittedQuery> admitted, Gradient
       piece_(GradientsWithin(kPieceWork, admitted_->query())) {}
 
 absl::Status GradientWriter::Write(int64_t first, int64_t k, std::string& payload) {
+  if (*cancelled_) return absl::CancelledError("the caller cancelled");  // before it is charged
   GRADORACLE_RETURN_IF_ERROR(admitted_->Charge(first, k));
   const int64_t d = dimension();
   payload.resize(static_cast<size_t>(k * d) * ElementSize(element_type_));  // keeps its memory from chunk to chunk

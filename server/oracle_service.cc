@@ -62,8 +62,8 @@ class RefusedStream final : public grpc::ServerWriteReactor<v1::StreamGradientsR
 };
 
 absl::StatusOr<std::string> Identify(const grpc::CallbackServerContext& context, const Admission& admission);
-absl::StatusOr<Answer> Start(const grpc::CallbackServerContext& context, const GradientQuery& query,
-                             int64_t first_gradient, const GradientEngine& engine, Admission& admission);
+absl::StatusOr<Answer> Start(const std::string& principal, const GradientQuery& query, int64_t first_gradient,
+                             const GradientEngine& engine, Admission& admission);
 grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext* context, const absl::Status& status);
 
 }  // namespace
@@ -82,22 +82,26 @@ grpc::ServerUnaryReactor* OracleService::GetInfo(grpc::CallbackServerContext* co
 grpc::ServerUnaryReactor* OracleService::GetGradient(grpc::CallbackServerContext* context,
                                                      const v1::GetGradientRequest* request,
                                                      v1::GetGradientResponse* response) {
+  const absl::StatusOr<std::string> principal = Identify(*context, *admission_);
+  if (!principal.ok()) return FinishNow(context, principal.status());
   const absl::StatusOr<ElementType> element_type = ElementTypeFromProto(request->element_type());
   if (!element_type.ok()) return FinishNow(context, element_type.status());
   const absl::StatusOr<GradientQuery> query = QueryFromProto(*request);
   if (!query.ok()) return FinishNow(context, query.status());
-  absl::StatusOr<Answer> answer = Start(*context, *query, /*first_gradient=*/0, *engine_, *admission_);
+  absl::StatusOr<Answer> answer = Start(*principal, *query, /*first_gradient=*/0, *engine_, *admission_);
   if (!answer.ok()) return FinishNow(context, answer.status());
   return new GradientReactor(*std::move(answer), *element_type, options_, pool_, response->mutable_gradient());
 }
 
 grpc::ServerWriteReactor<v1::StreamGradientsResponse>* OracleService::StreamGradients(
     grpc::CallbackServerContext* context, const v1::StreamGradientsRequest* request) {
+  const absl::StatusOr<std::string> principal = Identify(*context, *admission_);
+  if (!principal.ok()) return new RefusedStream(principal.status());
   const absl::StatusOr<StreamOptions> options = StreamOptionsFromProto(*request);
   if (!options.ok()) return new RefusedStream(options.status());
   const absl::StatusOr<GradientQuery> query = QueryFromProto(*request);
   if (!query.ok()) return new RefusedStream(query.status());
-  absl::StatusOr<Answer> answer = Start(*context, *query, options->first_gradient, *engine_, *admission_);
+  absl::StatusOr<Answer> answer = Start(*principal, *query, options->first_gradient, *engine_, *admission_);
   if (!answer.ok()) return new RefusedStream(answer.status());
   const auto make_writer = [&](const std::atomic<bool>* cancelled) {
     return std::make_unique<GradientWriter>(std::move(answer->admitted), std::move(answer->stream),
@@ -114,9 +118,8 @@ absl::StatusOr<std::string> Identify(const grpc::CallbackServerContext& context,
   return admission.Identify(absl::string_view(found->second.data(), found->second.size()));
 }
 
-absl::StatusOr<Answer> Start(const grpc::CallbackServerContext& context, const GradientQuery& query,
-                             int64_t first_gradient, const GradientEngine& engine, Admission& admission) {
-  GRADORACLE_ASSIGN_OR_RETURN(const std::string principal, Identify(context, admission));
+absl::StatusOr<Answer> Start(const std::string& principal, const GradientQuery& query, int64_t first_gradient,
+                             const GradientEngine& engine, Admission& admission) {
   GRADORACLE_ASSIGN_OR_RETURN(auto admitted, admission.Admit(principal, query, first_gradient));
   GRADORACLE_ASSIGN_OR_RETURN(GradientStream stream, engine.Start(query, admitted->key()));
   return Answer{std::move(admitted), std::move(stream)};

@@ -33,7 +33,7 @@ std::vector<Setting> MakeSettings() {
       {"scaling", &C::scaling, kDataGroup, "FILE.json",
        "Means and deviations to standardise with, instead of the data's own (inspect --scaling-out writes one)"},
       {"dataset-version", &C::dataset_version, kDataGroup, "LABEL",
-       "What callers see as dataset_version; from the file's size and time unless given"},
+       "What callers see as dataset_version; from the file's time and the shape unless given"},
 
       {"listen", &C::listen, kListenGroup, "HOST:PORT", "Address to serve on; port 0 picks a free one"},
       {"port-file", &C::port_file, kListenGroup, "FILE", "Write HOST:PORT here once ready"},

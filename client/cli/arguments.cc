@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 #include <limits>
+#include <system_error>
 #include <utility>
 
 #include "CLI/CLI.hpp"
@@ -33,6 +35,8 @@ void AddOracleOptions(CLI::App& verb, Typed& typed);
 void AddQueryOptions(CLI::App& verb, Typed& typed, const std::string& optional_with_from);
 void AddLaterFlag(CLI::App& verb, const std::string& flag, Typed& typed);
 absl::Status Convert(const Typed& typed, Arguments& arguments);
+absl::Status CheckAddress(const std::string& oracle);
+absl::Status CheckDifferentFiles(const std::vector<std::pair<std::string, std::string>>& files);
 absl::Status Require(const std::string& value, absl::string_view field, absl::string_view flag);
 absl::Status ParseInteger(const std::string& text, absl::string_view field, int64_t& value);
 absl::Status ParseNumber(const std::string& text, absl::string_view field, double& value);
@@ -124,7 +128,9 @@ namespace {
 void AddOracleOptions(CLI::App& verb, Typed& typed) {
   verb.add_option("--oracle", typed.oracle, "Address of the oracle (default: GRADORACLE_ORACLE)")
       ->option_text("HOST:PORT");
-  verb.add_option("--deadline", typed.deadline, "Seconds, or 500ms, 2m: longest wait for a single call (default 30)")
+  verb.add_option("--deadline", typed.deadline,
+                  "Seconds, or 500ms, 2m: longest wait for a unary call (default 30); a\n"
+                  "stream may take as long as gradients arrive, and counts as broken after 60 s without any")
       ->option_text("TIME");
   verb.add_flag("--json", typed.json, "Print one JSON object and nothing else");
   for (const char* flag : kLaterConnectionFlags) AddLaterFlag(verb, flag, typed);
@@ -164,6 +170,7 @@ absl::Status Convert(const Typed& typed, Arguments& arguments) {
   arguments.from = typed.from;
   if (arguments.from.empty()) {
     GRADORACLE_RETURN_IF_ERROR(Require(arguments.oracle, "oracle", "--oracle HOST:PORT (or GRADORACLE_ORACLE)"));
+    GRADORACLE_RETURN_IF_ERROR(CheckAddress(arguments.oracle));
   }
   if (!typed.deadline.empty()) {
     double seconds = 0;
@@ -189,6 +196,11 @@ absl::Status Convert(const Typed& typed, Arguments& arguments) {
   }
   if (arguments.verb == Verb::kQuery) return Require(typed.out, "out", "--out FILE.npy");
 
+  if (arguments.count == 1) {
+    return Usage("TOO_FEW_GRADIENTS", "count", "count is 1, but a covariance needs at least 2 gradients");
+  }
+  GRADORACLE_RETURN_IF_ERROR(CheckDifferentFiles(
+      {{"out", arguments.out}, {"gradients_out", arguments.gradients_out}, {"from", arguments.from}}));
   if (!typed.level.empty()) GRADORACLE_RETURN_IF_ERROR(ParseNumber(typed.level, "level", arguments.level));
   if (!(arguments.level > 0.5 && arguments.level < 1)) {
     return Usage("LEVEL_OUT_OF_RANGE", "level",
@@ -200,6 +212,36 @@ absl::Status Convert(const Typed& typed, Arguments& arguments) {
     if (variance <= 0) {
       return Usage("TOTAL_NOISE_VARIANCE_NOT_POSITIVE", "total_noise_variance",
                    absl::StrCat("total_noise_variance is ", variance, ", but must be positive"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// gRPC takes nearly anything for an address: a port of 99999 wraps around to another one, a missing one means 443.
+absl::Status CheckAddress(const std::string& oracle) {
+  const size_t colon = oracle.rfind(':');
+  int port = 0;
+  if (colon != std::string::npos && colon > 0 && oracle.find('/') == std::string::npos &&
+      absl::SimpleAtoi(oracle.substr(colon + 1), &port) && port >= 1 && port <= 65535) {
+    return absl::OkStatus();
+  }
+  return Usage("ORACLE_ADDRESS", "oracle",
+               absl::StrCat("oracle is '", oracle, "', but must be HOST:PORT with a port from 1 to 65535"));
+}
+
+// No file is written over another of the same command, under whatever name.
+absl::Status CheckDifferentFiles(const std::vector<std::pair<std::string, std::string>>& files) {
+  for (size_t second = 0; second < files.size(); ++second) {
+    for (size_t first = 0; first < second; ++first) {
+      if (files[first].second.empty() || files[second].second.empty()) continue;
+      std::error_code ignored;
+      if (std::filesystem::weakly_canonical(files[first].second, ignored) !=
+          std::filesystem::weakly_canonical(files[second].second, ignored)) {
+        continue;
+      }
+      return Usage("SAME_FILE", files[second].first,
+                   absl::StrCat(files[second].first, " is '", files[second].second, "', the same file as ",
+                                files[first].first, "; give another name"));
     }
   }
   return absl::OkStatus();

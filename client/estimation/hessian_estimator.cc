@@ -18,8 +18,8 @@ namespace gradoracle {
 namespace {
 
 constexpr int kSignDraws = 24;
-constexpr int64_t kUnknownBlockSize = 256;
-constexpr int64_t kLargestBlockSize = 512;
+constexpr int64_t kUnknownBlockSize = 64;
+constexpr int64_t kLargestBlockSize = 64;
 constexpr double kLargestKappa = 0.49;  // kappa < 1/2 in theory; the correction's pole is at 1/2
 constexpr double kKappaWarning = 0.05;
 
@@ -129,7 +129,8 @@ absl::StatusOr<HessianEstimate> HessianEstimator::Estimate(absl::BitGenRef gener
 
 namespace {
 
-// m / 32 gives 16 pairs; above 512 dsyrk gains nothing more.
+// m / 32 gives 16 pairs. At most 64, so that a stream stopped early has an error bar from 1024 gradients on, whatever
+// was expected; dsyrk loses little at 64 rows.
 int64_t BlockSize(int64_t expected_count) {
   if (expected_count == 0) return kUnknownBlockSize;
   return std::clamp<int64_t>(expected_count / ScatterGroups::kGroups, 2, kLargestBlockSize);

@@ -47,7 +47,7 @@ class HessianEstimator {
   struct Options {
     int64_t batch_size = 0;           // n >= 1
     double total_noise_variance = 0;  // tau^2 > 0
-    // Gradients expected, for the size of the blocks of the error bar (m/32, at most 512); 0: unknown (256).
+    // Gradients expected, for the size of the blocks of the error bar (m/32, at most 64); 0: unknown (64).
     int64_t expected_count = 0;
     // Diagonal of H is known to be one (standardised oracle): used for the bias warning only.
     bool unit_diagonal_known = false;
