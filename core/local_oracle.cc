@@ -83,12 +83,12 @@ absl::StatusOr<Units> ChooseUnits(const OracleOptions& options) {
 
 // --- Dataset version ---
 
-// From the file's time and what `info` shows anyway; never from the values or what follows from them (the file's size,
-// the target's name): a hash would let anyone confirm guesses.
+// From the file's time, the name of the target and what `info` shows anyway; never from the values or what follows from
+// them, as the file's size does: a hash would let anyone confirm guesses.
 std::string DeriveDatasetVersion(const struct stat& file, const RegressionData& data, absl::string_view units) {
   const std::string label = absl::StrCat("gradoracle/dataset/v1\n", file.st_mtim.tv_sec, ".",
                                          absl::Dec(file.st_mtim.tv_nsec, absl::kZeroPad9), "\n", data.row_count(), "\n",
-                                         data.dimension(), "\n", units);
+                                         data.dimension(), "\n", units, "\n", data.target_name);
   return Sha256Hex(label).substr(0, kVersionDigits);
 }
 

@@ -234,11 +234,11 @@ absl::Status CheckDifferentFiles(const std::vector<std::pair<std::string, std::s
   for (size_t second = 0; second < files.size(); ++second) {
     for (size_t first = 0; first < second; ++first) {
       if (files[first].second.empty() || files[second].second.empty()) continue;
-      std::error_code ignored;
-      if (std::filesystem::weakly_canonical(files[first].second, ignored) !=
-          std::filesystem::weakly_canonical(files[second].second, ignored)) {
-        continue;
-      }
+      const auto resolved = [](const std::string& path) {
+        std::error_code ignored;
+        return std::filesystem::weakly_canonical(std::filesystem::absolute(path, ignored), ignored);
+      };
+      if (resolved(files[first].second) != resolved(files[second].second)) continue;
       return Usage("SAME_FILE", files[second].first,
                    absl::StrCat(files[second].first, " is '", files[second].second, "', the same file as ",
                                 files[first].first, "; give another name"));

@@ -207,7 +207,7 @@ TEST_F(CliProgram, TooFewGradientsForALimitIsNull) {
   EXPECT_EQ(RunEstimate({}, "20"), 0);
   EXPECT_TRUE(Json()["relative_error"]["upper"].is_null());
   EXPECT_TRUE(Json()["relative_error"]["estimate"].is_null());
-  EXPECT_EQ(RunEstimate({}, "1"), 1);
+  EXPECT_EQ(RunEstimate({}, "1"), 2);
   EXPECT_EQ(Json()["error"]["reason"], "TOO_FEW_GRADIENTS");
 }
 

@@ -131,7 +131,7 @@ TEST(StatusConversionTest, ForeignDetailsAreIgnored) {
   truncated.set_value("\x0A\x7F");
   const grpc::Status foreign(grpc::ABORTED, "m", details.SerializeAsString());
   EXPECT_EQ(FromGrpcStatus(foreign), absl::Status(absl::StatusCode::kAborted, "m"));
-  const grpc::Status unheard(static_cast<grpc::StatusCode>(77), "m");
+  const grpc::Status unheard(static_cast<grpc::StatusCode>(17), "m");
   EXPECT_EQ(FromGrpcStatus(unheard).code(), absl::StatusCode::kUnknown);
 }
 
