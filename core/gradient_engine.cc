@@ -39,7 +39,6 @@ GradientStream::GradientStream(const GradientEngine* engine, const GradientQuery
                                RandomStream random)
     : engine_(engine),
       weights_(query.weights),
-      batch_size_(query.batch_size),
       count_(query.count),
       curvature_probe_(query.curvature_probe),
       noise_deviation_(noise_deviation),

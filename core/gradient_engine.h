@@ -34,7 +34,6 @@ class GradientStream {
 
   const GradientEngine* engine_;
   Eigen::VectorXd weights_;
-  int64_t batch_size_;
   int64_t count_;
   bool curvature_probe_;
   double noise_deviation_;
