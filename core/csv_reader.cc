@@ -239,8 +239,7 @@ class CsvReader {
         return At("DATA_COLUMN_NAME", column + 1, absl::StrCat("the name of this column ", defect));
       }
       if (!seen.insert(names_[column]).second) {
-        return At("DATA_DUPLICATE_COLUMN", column + 1,
-                  absl::StrCat("another column is called \"", names_[column], "\" too; names must be distinct"));
+        return At("DATA_DUPLICATE_COLUMN", column + 1, "an earlier column has the same name; names must be distinct");
       }
     }
     if (names_.size() == 1) {
