@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <string>
 
-#include "client/cli/arguments.h"
 #include "client/cli/environment.h"
 #include "client/cli/exit_code.h"
 #include "core/gradient_source.h"

@@ -1,7 +1,8 @@
+#include "client/cli/info_command.h"
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "client/cli/commands.h"
 #include "nlohmann/json.hpp"
 
 namespace gradoracle {
@@ -73,15 +74,25 @@ std::string ToText(const OracleInfo& info, const std::string& target) {
 
 }  // namespace
 
-Outcome RunInfo(const Arguments& arguments, Environment& environment) {
-  absl::StatusOr<std::unique_ptr<GradientSource>> source = environment.connect(arguments.oracle, arguments.deadline);
+std::string InfoCommand::Description() const {
+  return "What the oracle says about itself: shapes, units, noise, limits.";
+}
+
+void InfoCommand::AddFlags(FlagSet& flags) {
+  connection.AddTo(flags);
+  flags.Footer("Example:\n  gradoracle info --oracle 127.0.0.1:50051 --json");
+}
+
+Outcome InfoCommand::Run(Environment& environment) {
+  absl::StatusOr<std::unique_ptr<GradientSource>> source =
+      environment.connect(connection.oracle(), connection.deadline());
   if (!source.ok()) return UsageError(source.status());
   const absl::StatusOr<OracleInfo> info = (*source)->Info();
   if (!info.ok()) return OracleError(info.status());
-  if (arguments.json) {
+  if (connection.json()) {
     environment.out << ToJson(*info).dump(2) << "\n";
   } else {
-    environment.out << ToText(*info, arguments.oracle);
+    environment.out << ToText(*info, connection.oracle());
   }
   return {};
 }

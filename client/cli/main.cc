@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "client/cli/commands.h"
+#include "client/cli/run_program.h"
 #include "client/oracle_client.h"
 
 namespace {

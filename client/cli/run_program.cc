@@ -1,22 +1,11 @@
-#include "absl/strings/str_cat.h"
-#include "client/cli/commands.h"
+#include "client/cli/run_program.h"
+
+#include "client/cli/command_line.h"
 #include "core/errors.h"
 #include "nlohmann/json.hpp"
 
 namespace gradoracle {
 namespace {
-
-Outcome RunVerb(const Arguments& arguments, Environment& environment) {
-  switch (arguments.verb) {
-    case Verb::kInfo:
-      return RunInfo(arguments, environment);
-    case Verb::kQuery:
-      return RunQuery(arguments, environment);
-    case Verb::kEstimate:
-      return RunEstimate(arguments, environment);
-  }
-  return RunError(absl::InternalError("no such verb"));
-}
 
 void PrintError(const absl::Status& status, bool json, Environment& environment) {
   // Bytes of an error text may come from anywhere; JSON must stay JSON.
@@ -41,13 +30,13 @@ int RunProgram(const std::vector<std::string>& words, Environment& environment) 
   } else if (!command_line.text.empty()) {
     environment.out << command_line.text;
   } else {
-    outcome = RunVerb(command_line.arguments, environment);
+    outcome = command_line.command->Run(environment);
     // A source that was told to stop says so; whatever it was doing, the reason is Ctrl-C.
     if (outcome.status.code() == absl::StatusCode::kCancelled && environment.interrupted.load()) {
       outcome.interrupted = true;
     }
   }
-  if (!outcome.status.ok()) PrintError(outcome.status, command_line.arguments.json, environment);
+  if (!outcome.status.ok()) PrintError(outcome.status, command_line.json, environment);
   environment.out.flush();
   if (!environment.out.good() && ExitCode(outcome) == 0) {
     environment.err << "gradoracle: cannot write to standard output\n";

@@ -3,7 +3,10 @@
 #include <vector>
 
 #include "absl/strings/str_split.h"
-#include "client/cli/arguments.h"
+#include "client/cli/command_line.h"
+#include "client/cli/estimate_command.h"
+#include "client/cli/info_command.h"
+#include "client/cli/query_command.h"
 #include "core/errors.h"
 #include "core/version.h"
 #include "gmock/gmock.h"
@@ -18,12 +21,16 @@ absl::Status Parse(const std::string& words, CommandLine& command_line) {
   return ParseCommandLine(absl::StrSplit(words, ' ', absl::SkipEmpty()), command_line);
 }
 
-Arguments Parsed(const std::string& words) {
+// The verb given, which must be of class `Verb`.
+template <typename Verb>
+Verb Parsed(const std::string& words) {
   CommandLine command_line;
   const absl::Status status = Parse(words, command_line);
   EXPECT_TRUE(status.ok()) << words << ": " << status;
   EXPECT_EQ(command_line.text, "");
-  return command_line.arguments;
+  const auto* command = dynamic_cast<const Verb*>(command_line.command.get());
+  EXPECT_NE(command, nullptr) << words;
+  return command == nullptr ? Verb() : *command;
 }
 
 constexpr char kEstimate[] = "estimate --oracle h:1 --weights zeros --batch-size 256 --count 4096 ";
@@ -35,44 +42,41 @@ class CliArguments : public ::testing::Test {
 };
 
 TEST_F(CliArguments, EveryFlagOfEstimate) {
-  const Arguments arguments = Parsed(
+  const auto command = Parsed<EstimateCommand>(
       "estimate --oracle host:50051 --deadline 2.5 --weights w.npy --batch-size 64 --count 1000 --out h.npy "
       "--gradients-out g.npy --estimator covariance --level 0.9 --total-noise-variance 12.5 --json");
-  EXPECT_EQ(arguments.verb, Verb::kEstimate);
-  EXPECT_TRUE(arguments.json);
-  EXPECT_EQ(arguments.oracle, "host:50051");
-  EXPECT_EQ(arguments.deadline, absl::Milliseconds(2500));
-  EXPECT_EQ(arguments.weights, "w.npy");
-  EXPECT_EQ(arguments.batch_size, 64);
-  EXPECT_EQ(arguments.count, 1000);
-  EXPECT_EQ(arguments.out, "h.npy");
-  EXPECT_EQ(arguments.gradients_out, "g.npy");
-  EXPECT_EQ(arguments.level, 0.9);
-  EXPECT_EQ(arguments.total_noise_variance, 12.5);
+  EXPECT_TRUE(command.connection.json());
+  EXPECT_EQ(command.connection.oracle(), "host:50051");
+  EXPECT_EQ(command.connection.deadline(), absl::Milliseconds(2500));
+  EXPECT_EQ(command.gradients.weights(), "w.npy");
+  EXPECT_EQ(command.gradients.batch_size(), 64);
+  EXPECT_EQ(command.gradients.count(), 1000);
+  EXPECT_EQ(command.out, "h.npy");
+  EXPECT_EQ(command.gradients_out, "g.npy");
+  EXPECT_EQ(command.level, 0.9);
+  EXPECT_EQ(command.total_noise_variance, 12.5);
 }
 
 TEST_F(CliArguments, SynonymsAndDefaults) {
-  const Arguments arguments = Parsed("query --oracle h:1 --at zeros --batch-size 64 --gradients 10 --out g.npy");
-  EXPECT_EQ(arguments.verb, Verb::kQuery);
-  EXPECT_EQ(arguments.weights, "zeros");
-  EXPECT_EQ(arguments.count, 10);
-  EXPECT_EQ(arguments.deadline, absl::Seconds(30));
-  EXPECT_EQ(arguments.level, 0.95);
-  EXPECT_FALSE(arguments.total_noise_variance.has_value());
-  EXPECT_FALSE(arguments.json);
-  EXPECT_EQ(Parsed("info --oracle h:1 --deadline 500ms").deadline, absl::Milliseconds(500));
+  const auto command = Parsed<QueryCommand>("query --oracle h:1 --at zeros --batch-size 64 --gradients 10 --out g.npy");
+  EXPECT_EQ(command.gradients.weights(), "zeros");
+  EXPECT_EQ(command.gradients.count(), 10);
+  EXPECT_EQ(command.connection.deadline(), absl::Seconds(30));
+  EXPECT_FALSE(command.connection.json());
+  EXPECT_EQ(Parsed<InfoCommand>("info --oracle h:1 --deadline 500ms").connection.deadline(), absl::Milliseconds(500));
 }
 
 TEST_F(CliArguments, TheFlagIsStrongerThanTheEnvironment) {
   setenv("GRADORACLE_ORACLE", "environment:1", 1);
-  EXPECT_EQ(Parsed("info").oracle, "environment:1");
-  EXPECT_EQ(Parsed("info --oracle flag:1").oracle, "flag:1");
+  EXPECT_EQ(Parsed<InfoCommand>("info").connection.oracle(), "environment:1");
+  EXPECT_EQ(Parsed<InfoCommand>("info --oracle flag:1").connection.oracle(), "flag:1");
 }
 
 TEST_F(CliArguments, ARecordingNeedsNeitherOracleNorWeightsNorCount) {
-  const Arguments arguments = Parsed("estimate --from g.npy --batch-size 8 --total-noise-variance 8");
-  EXPECT_EQ(arguments.from, "g.npy");
-  EXPECT_FALSE(arguments.count.has_value());
+  const auto command = Parsed<EstimateCommand>("estimate --from g.npy --batch-size 8 --total-noise-variance 8");
+  EXPECT_EQ(command.from, "g.npy");
+  EXPECT_EQ(command.level, 0.95);
+  EXPECT_FALSE(command.gradients.count().has_value());
 }
 
 TEST_F(CliArguments, HelpAndVersionAreText) {
@@ -155,7 +159,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST_F(CliArguments, JsonIsKnownEvenWhenTheRestIsWrong) {
   CommandLine command_line;
   EXPECT_FALSE(Parse("estimate --frobnicate --json", command_line).ok());
-  EXPECT_TRUE(command_line.arguments.json);
+  EXPECT_TRUE(command_line.json);
 }
 
 }  // namespace

@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "client/cli/commands.h"
 #include "client/cli/estimate_report.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/progress.h"
+#include "client/cli/run_program.h"
 #include "core/errors.h"
 #include "core/npy.h"
 #include "gmock/gmock.h"

@@ -1,0 +1,38 @@
+#ifndef GRADORACLE_CLIENT_CLI_ESTIMATE_COMMAND_H_
+#define GRADORACLE_CLIENT_CLI_ESTIMATE_COMMAND_H_
+
+#include <optional>
+#include <string>
+
+#include "client/cli/command.h"
+#include "client/cli/connection_flags.h"
+#include "client/cli/gradient_flags.h"
+
+namespace gradoracle {
+
+// `gradoracle estimate`: the Hessian, from an oracle's gradients or from recorded ones.
+class EstimateCommand : public Command {
+ public:
+  std::string Name() const override { return "estimate"; }
+  std::string Description() const override;
+  void AddFlags(FlagSet& flags) override;
+  absl::Status Check() override;
+  Outcome Run(Environment& environment) override;
+
+  ConnectionFlags connection;
+  GradientFlags gradients;  // --count may be left out with --from
+  std::string out;
+  std::string gradients_out;
+  std::string from;
+  std::string estimator = "covariance";
+  double level = 0.95;
+  std::optional<double> total_noise_variance;
+
+ private:
+  std::string typed_level_;
+  std::string typed_total_noise_variance_;
+};
+
+}  // namespace gradoracle
+
+#endif  // GRADORACLE_CLIENT_CLI_ESTIMATE_COMMAND_H_
