@@ -94,6 +94,15 @@ std::string DeriveDatasetVersion(const struct stat& file, const RegressionData& 
 
 // --- Limits ---
 
+// Smallest n at which `noise` is possible, whatever the count; beyond the largest batch the factor is that of the
+// largest, so that the owner is told how far away the rule is.
+int64_t SmallestPossible(const NoisePolicy& noise, Sampling sampling, int64_t row_count, double residual_variance) {
+  const int64_t largest = LargestBatchSize(sampling, row_count);
+  return SmallestBatchSize(noise, residual_variance, [&](int64_t batch_size) {
+    return LargestSamplingVarianceFactor(sampling, row_count, std::min(batch_size, largest));
+  });
+}
+
 absl::StatusOr<QueryLimits> ChooseLimits(const OracleOptions& options, int64_t row_count, double residual_variance) {
   const int64_t largest = LargestBatchSize(options.sampling, row_count);
   const int64_t max_batch_size = options.max_batch_size.value_or(largest);
@@ -109,8 +118,7 @@ absl::StatusOr<QueryLimits> ChooseLimits(const OracleOptions& options, int64_t r
         absl::StrCat("--min-batch-size is ", options.min_batch_size, "; must be at most ", max_batch_size,
                      ", the most ", SamplingName(options.sampling), " sampling draws from ", row_count, " rows"));
   }
-  const double factor = LargestSamplingVarianceFactor(options.sampling, row_count);
-  const int64_t smallest_possible = SmallestBatchSize(options.noise, residual_variance, factor);
+  const int64_t smallest_possible = SmallestPossible(options.noise, options.sampling, row_count, residual_variance);
   if (smallest_possible > max_batch_size) {
     return MakeError(
         absl::StatusCode::kFailedPrecondition, "NOISE_RULE_IMPOSSIBLE", "noise_rule",
@@ -120,6 +128,8 @@ absl::StatusOr<QueryLimits> ChooseLimits(const OracleOptions& options, int64_t r
                      ": the targets' own noise exceeds the rule's. Standardise the data (--standardise), change the "
                      "target's unit (--scaling), or use --noise-rule scaled with a larger --noise-scale"));
   }
+  const int64_t min_batch_size = std::max(options.min_batch_size, smallest_possible);
+  const double factor = LargestSamplingVarianceFactor(options.sampling, row_count, min_batch_size);
   for (const double variance : options.extra_noise_variances) {
     if (InjectedVarianceForTotal(variance, residual_variance, factor).ok()) continue;
     return MakeError(absl::StatusCode::kFailedPrecondition, "NOISE_RULE_IMPOSSIBLE", "extra_noise_variances",
@@ -128,7 +138,7 @@ absl::StatusOr<QueryLimits> ChooseLimits(const OracleOptions& options, int64_t r
                                      variance));
   }
   QueryLimits limits;
-  limits.min_batch_size = std::max(options.min_batch_size, smallest_possible);
+  limits.min_batch_size = min_batch_size;
   limits.max_batch_size = max_batch_size;
   limits.max_count = options.max_count;
   limits.max_weights_norm = options.max_weights_norm;
@@ -235,8 +245,8 @@ absl::StatusOr<std::unique_ptr<LocalOracle>> LocalOracle::FromData(RegressionDat
 
   NoisePolicy calibrated;
   calibrated.rule = NoiseRule::kCalibrated;
-  oracle->smallest_calibrated_batch_size_ = SmallestBatchSize(
-      calibrated, residual_variance, LargestSamplingVarianceFactor(options.sampling, served.row_count()));
+  oracle->smallest_calibrated_batch_size_ =
+      SmallestPossible(calibrated, options.sampling, served.row_count(), residual_variance);
   oracle->warnings_ = Warnings(options, oracle->fit_, info);
   oracle->engine_ = std::make_unique<GradientEngine>(
       &served, GradientEngine::Options{options.sampling, options.noise, residual_variance});

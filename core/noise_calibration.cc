@@ -83,12 +83,14 @@ absl::StatusOr<double> InjectedVariance(const NoisePolicy& policy, int64_t batch
                                 NoiseRuleName(policy.rule), " of this oracle; must be at least limits.min_batch_size"));
 }
 
-int64_t SmallestBatchSize(const NoisePolicy& policy, double residual_variance, double largest_factor) {
+int64_t SmallestBatchSize(const NoisePolicy& policy, double residual_variance,
+                          absl::FunctionRef<double(int64_t batch_size)> variance_factor) {
   if (policy.rule == NoiseRule::kFixed || policy.rule == NoiseRule::kNone) return 1;
-  const double needed = DataVariance(residual_variance, largest_factor);
   // The very predicate of InjectedVarianceForTotal, monotone in n: bisection finds its boundary exactly, where
-  // ceil(needed / c) could be off by one through the rounding of the quotient.
-  const auto possible = [&](int64_t batch_size) { return needed <= RuleTotal(policy, batch_size); };
+  // ceil(sigma^2 / c) could be off by one through the rounding of the quotient.
+  const auto possible = [&](int64_t batch_size) {
+    return DataVariance(residual_variance, variance_factor(batch_size)) <= RuleTotal(policy, batch_size);
+  };
   int64_t low = 1;
   int64_t high = std::numeric_limits<int64_t>::max();
   while (low < high) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -40,9 +41,11 @@ absl::StatusOr<double> InjectedVarianceForTotal(double total_noise_variance, dou
 absl::StatusOr<double> InjectedVariance(const NoisePolicy& policy, int64_t batch_size, double residual_variance,
                                         double variance_factor);
 
-// Smallest n >= 1 at which the rule is possible for every variance factor up to `largest_factor`: the least n with
-// n >= factor sigma^2 (calibrated), c n >= factor sigma^2 (scaled); 1 for fixed and none. Saturates at INT64_MAX.
-int64_t SmallestBatchSize(const NoisePolicy& policy, double residual_variance, double largest_factor);
+// Smallest n >= 1 from which on the rule is possible: the least n with n >= f(n) sigma^2 (calibrated), c n >= f(n)
+// sigma^2 (scaled); 1 for fixed and none. variance_factor: f, defined for every n, never increasing. Saturates at
+// INT64_MAX.
+int64_t SmallestBatchSize(const NoisePolicy& policy, double residual_variance,
+                          absl::FunctionRef<double(int64_t batch_size)> variance_factor);
 
 }  // namespace gradoracle
 

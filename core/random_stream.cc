@@ -96,6 +96,8 @@ void RandomStream::Fill(RandomPurpose purpose, uint64_t index, absl::Span<uint64
   }
 }
 
+void WipeKey(RequestKey& key) { OPENSSL_cleanse(key.data(), key.size()); }
+
 absl::StatusOr<ProcessSecret> ProcessSecret::Generate() {
   std::array<uint8_t, 32> bytes;
   if (absl::Status status = FillFromOperatingSystem(absl::MakeSpan(bytes)); !status.ok()) return status;

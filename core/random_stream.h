@@ -21,6 +21,9 @@ using RequestKey = std::array<uint8_t, 32>;  // an AES-256 key
 // What a range of the stream is for. Part of the counter, so ranges never overlap.
 enum class RandomPurpose : uint8_t { kRows = 1, kNoise = 2, kEpoch = 3 };
 
+// Overwrites a key that is no longer needed.
+void WipeKey(RequestKey& key);
+
 // Addressable random words under one key. Counter block (128 bit, big-endian):
 //   byte 0: purpose;  bytes 1-7: index (gradient or epoch number, < 2^56);  bytes 8-15: block number within the range.
 // Word j of a range is the little-endian 64-bit word j of its key stream. Not thread-safe; copyable by key only.

@@ -39,8 +39,9 @@ int64_t LargestBatchSize(Sampling sampling, int64_t row_count);
 // Requires 1 <= n <= LargestBatchSize, count >= 1.
 double SamplingVarianceFactor(Sampling sampling, int64_t row_count, int64_t batch_size, int64_t count);
 
-// The largest SamplingVarianceFactor of any batch size and count: 1, 1, N / (N - 1); 1 when N = 1.
-double LargestSamplingVarianceFactor(Sampling sampling, int64_t row_count);
+// The largest SamplingVarianceFactor of any count at this batch size: 1, (N - n) / (N - 1), N / (N - 1); 1 when N = 1.
+// Never increasing in n.
+double LargestSamplingVarianceFactor(Sampling sampling, int64_t row_count, int64_t batch_size);
 
 // Draws batches for one request. Not thread-safe: one sampler per stream of gradients.
 // Row draws are multiply-shift of 64 random bits, a fixed number of words per row and no rejection: the deviation from

@@ -61,8 +61,8 @@ double SamplingVarianceFactor(Sampling sampling, int64_t row_count, int64_t batc
   return (rows - batch * apart) / (rows - 1);
 }
 
-double LargestSamplingVarianceFactor(Sampling sampling, int64_t row_count) {
-  return SamplingVarianceFactor(sampling, row_count, /*batch_size=*/1, /*count=*/1);
+double LargestSamplingVarianceFactor(Sampling sampling, int64_t row_count, int64_t batch_size) {
+  return SamplingVarianceFactor(sampling, row_count, batch_size, /*count=*/1);
 }
 
 }  // namespace gradoracle

@@ -219,8 +219,12 @@ TEST(LocalOracleTest, MinimumBatchSizeRisesToWhatTheRuleNeeds) {
     options.sampling = sampling;
     const std::unique_ptr<LocalOracle> oracle = Oracle(Data(7), options);
     ASSERT_NE(oracle, nullptr);
-    const double factor = sampling == Sampling::kShuffledEpochs ? 200.0 / 199.0 : 1.0;
-    const int64_t expected = static_cast<int64_t>(std::ceil(oracle->fit().residual_variance * factor));
+    // n >= f(n) sigma^2 with f = 1, (200 - n) / 199 and 200 / 199.
+    const double variance = oracle->fit().residual_variance;
+    const double bound = sampling == Sampling::kIid                  ? variance
+                         : sampling == Sampling::kWithoutReplacement ? 200 * variance / (199 + variance)
+                                                                     : variance * 200 / 199;
+    const int64_t expected = static_cast<int64_t>(std::ceil(bound));
     ASSERT_GT(expected, 32);
     EXPECT_EQ(oracle->info().limits.min_batch_size, expected);
     EXPECT_EQ(oracle->smallest_calibrated_batch_size(), expected);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/errors.h"
+#include "core/sampling.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -107,7 +108,7 @@ class SmallestBatchSizeTest : public ::testing::TestWithParam<SmallestBatchSizeC
 // Catches: ceil/floor confused, off by one at integers, rounding of needed / c, overflow of the cast.
 TEST_P(SmallestBatchSizeTest, IsTheLeastThatWorks) {
   const SmallestBatchSizeCase& c = GetParam();
-  const int64_t smallest = SmallestBatchSize(c.policy, c.residual_variance, c.factor);
+  const int64_t smallest = SmallestBatchSize(c.policy, c.residual_variance, [&](int64_t) { return c.factor; });
   EXPECT_EQ(smallest, c.expected);
   if (smallest < kLargestInteger) {
     EXPECT_TRUE(InjectedVariance(c.policy, smallest, c.residual_variance, c.factor).ok());
@@ -139,6 +140,16 @@ INSTANTIATE_TEST_SUITE_P(
                       SmallestBatchSizeCase{"Infinite", Calibrated(), kInfinity, 1.0, kLargestInteger},
                       SmallestBatchSizeCase{"NotANumber", Calibrated(), kNan, 1.0, kLargestInteger}),
     [](const ::testing::TestParamInfo<SmallestBatchSizeCase>& case_info) { return std::string(case_info.param.name); });
+
+// Without replacement the rows' part shrinks as the batch grows: 1000 rows, sigma^2 = 400, n >= 400 (1000 - n) / 999.
+// Catches: the factor of n = 1 taken for every n (400 instead of 286).
+TEST(SmallestBatchSizeOfASamplingTest, UsesTheFactorOfEachBatchSize) {
+  const auto factor = [](int64_t n) { return SamplingVarianceFactor(Sampling::kWithoutReplacement, 1000, n, 1); };
+  const int64_t smallest = SmallestBatchSize(Calibrated(), 400.0, factor);
+  EXPECT_EQ(smallest, 286);
+  EXPECT_TRUE(InjectedVariance(Calibrated(), 286, 400.0, factor(286)).ok());
+  EXPECT_FALSE(InjectedVariance(Calibrated(), 285, 400.0, factor(285)).ok());
+}
 
 }  // namespace
 }  // namespace gradoracle

@@ -176,10 +176,10 @@ TEST(SamplingVarianceFactorFormTest, ClosedForms) {
 TEST(SamplingVarianceFactorFormTest, LargestFactorBoundsEveryRequest) {
   for (const Sampling sampling : {Sampling::kIid, Sampling::kWithoutReplacement, Sampling::kShuffledEpochs}) {
     for (const int64_t row_count : {1, 2, 3, 10, 97, 442, 300000}) {
-      const double largest = LargestSamplingVarianceFactor(sampling, row_count);
-      EXPECT_GE(largest, 1.0);
       for (const int64_t batch_size : {1, 2, 7, 48, 221, 150000}) {
         if (batch_size > LargestBatchSize(sampling, row_count)) continue;
+        const double largest = LargestSamplingVarianceFactor(sampling, row_count, batch_size);
+        EXPECT_LE(largest, LargestSamplingVarianceFactor(sampling, row_count, 1)) << "never increasing in n";
         for (int64_t count = 1; count < 3'000'000; count = count * 3 / 2 + 1) {
           const double factor = SamplingVarianceFactor(sampling, row_count, batch_size, count);
           EXPECT_LE(factor, largest);
