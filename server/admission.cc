@@ -18,6 +18,15 @@ absl::Status CheckRange(int64_t first_gradient, int64_t count);
 
 }  // namespace
 
+double AnswerBytes(const GradientQuery& query, const OracleInfo& info) {
+  constexpr double kChunkBytes = 262144;
+  const double n = static_cast<double>(query.batch_size);
+  const double row_bytes = sizeof(double) * static_cast<double>(query.weights.size());
+  const double permutation =
+      info.sampling == Sampling::kIid ? 0 : sizeof(uint32_t) * static_cast<double>(info.row_count);
+  return 4 * std::max(kChunkBytes, row_bytes) + 28 * n + permutation;
+}
+
 struct AdmittedQuery::Request {
   explicit Request(const std::string& digest_of_query) : digest(digest_of_query) {}
   const std::string digest;
@@ -26,10 +35,18 @@ struct AdmittedQuery::Request {
 };
 
 AdmittedQuery::AdmittedQuery(Admission* admission, std::string principal, const GradientQuery& query,
-                             const RequestKey& key, std::shared_ptr<Request> request)
-    : admission_(admission), principal_(std::move(principal)), query_(query), key_(key), request_(std::move(request)) {}
+                             const RequestKey& key, std::shared_ptr<Request> request, double bytes)
+    : admission_(admission),
+      principal_(std::move(principal)),
+      query_(query),
+      key_(key),
+      request_(std::move(request)),
+      bytes_(bytes) {}
 
-AdmittedQuery::~AdmittedQuery() { admission_->Leave(); }
+AdmittedQuery::~AdmittedQuery() {
+  WipeKey(key_);
+  admission_->Leave(bytes_);
+}
 
 absl::Status AdmittedQuery::Charge(int64_t first, int64_t count) {
   if (admission_->terminated_) return Draining();
@@ -57,14 +74,15 @@ absl::StatusOr<std::unique_ptr<AdmittedQuery>> Admission::Admit(absl::string_vie
   GRADORACLE_RETURN_IF_ERROR(CheckRange(first_gradient, query.count));
   const std::string digest = QueryDigest(query, info_);
   GRADORACLE_ASSIGN_OR_RETURN(const RequestKey key, secret_.DeriveRequestKey(principal, query.request_id, digest));
-  GRADORACLE_RETURN_IF_ERROR(Enter());
+  const double bytes = AnswerBytes(query, info_);
+  GRADORACLE_RETURN_IF_ERROR(Enter(bytes));
   auto request = Remember({std::string(principal), query.request_id}, digest, first_gradient);
   if (!request.ok()) {
-    Leave();
+    Leave(bytes);
     return request.status();
   }
   return std::unique_ptr<AdmittedQuery>(
-      new AdmittedQuery(this, std::string(principal), query, key, *std::move(request)));
+      new AdmittedQuery(this, std::string(principal), query, key, *std::move(request), bytes));
 }
 
 void Admission::StartDraining() { draining_ = true; }
@@ -91,7 +109,10 @@ absl::StatusOr<std::shared_ptr<AdmittedQuery::Request>> Admission::Remember(cons
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto known = request_id.empty() ? requests_.end() : requests_.find(name);
   if (known != requests_.end()) {
-    if (known->second->digest == digest) return known->second;
+    if (known->second->digest == digest) {
+      GRADORACLE_RETURN_IF_ERROR(CheckResumption(*known->second, first_gradient));
+      return known->second;
+    }
     return MakeError(
         absl::StatusCode::kAlreadyExists, "REQUEST_ID_REUSED", "request_id",
         absl::StrCat("request_id '", request_id,
@@ -114,20 +135,39 @@ absl::StatusOr<std::shared_ptr<AdmittedQuery::Request>> Admission::Remember(cons
   return request;
 }
 
-absl::Status Admission::Enter() {
+// What was never charged was never sent: a resumption beyond it would be charged for gradients that nobody gets.
+absl::Status Admission::CheckResumption(AdmittedQuery::Request& request, int64_t first_gradient) {
+  const std::lock_guard<std::mutex> lock(request.mutex);
+  if (first_gradient <= request.charged) return absl::OkStatus();
+  return FieldOutOfRange("FIRST_GRADIENT", "first_gradient",
+                         absl::StrCat("first_gradient is ", first_gradient, ", but only ", request.charged,
+                                      " gradients of this request have been sent; resume at the first one missing"));
+}
+
+absl::Status Admission::Enter(double bytes) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (in_flight_ >= options_.max_concurrent_queries) {
     return MakeError(absl::StatusCode::kResourceExhausted, "TOO_MANY_QUERIES", "",
                      absl::StrCat("the server answers at most ", options_.max_concurrent_queries,
                                   " queries at once; try again later"));
   }
+  if (in_flight_ > 0 && answer_bytes_ + bytes > options_.max_answer_bytes) {
+    return MakeError(absl::StatusCode::kResourceExhausted, "TOO_MANY_QUERIES", "",
+                     "the answers under way take all the memory set aside for them; try again later, or with a smaller "
+                     "batch_size");
+  }
   ++in_flight_;
+  answer_bytes_ += bytes;
   return absl::OkStatus();
 }
 
-void Admission::Leave() {
+void Admission::Leave(double bytes) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (--in_flight_ == 0) idle_.notify_all();
+  answer_bytes_ -= bytes;
+  if (--in_flight_ == 0) {
+    answer_bytes_ = 0;  // no rounding is carried along
+    idle_.notify_all();
+  }
 }
 
 namespace {

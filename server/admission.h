@@ -25,14 +25,20 @@
 namespace gradoracle {
 
 struct AdmissionOptions {
-  // Queries being answered at once, over all connections; further ones get RESOURCE_EXHAUSTED. Each stream holds about
-  // two chunks (2 x 256 KiB, or two gradients) twice, once as a message and once in gRPC.
+  // Queries being answered at once, over all connections; further ones get RESOURCE_EXHAUSTED.
   int max_concurrent_queries = 256;
+  // Bytes that their answers hold at once (AnswerBytes); further ones get RESOURCE_EXHAUSTED, but a query alone is
+  // always answered, however large.
+  double max_answer_bytes = 1073741824;
   // Named requests remembered. Forgetting the oldest loses two courtesies for it, no safety: a reuse of its id with
   // other content is no longer noticed (the key depends on the content, so noise is never shared), and it can no longer
   // resume (the answer is ALREADY_EXISTS REQUEST_LOST).
   size_t max_remembered_requests = 65'536;
 };
+
+// Memory of one answer: two chunks (256 KiB, or one gradient) held twice, as a message and in gRPC; rows and noise of
+// one batch, 28 n bytes; a permutation of the N rows, 4 N bytes, for the samplings that draw without replacement.
+double AnswerBytes(const GradientQuery& query, const OracleInfo& info);
 
 class Admission;
 
@@ -57,13 +63,14 @@ class AdmittedQuery {
   friend class Admission;
   struct Request;  // what is remembered of a request
   AdmittedQuery(Admission* admission, std::string principal, const GradientQuery& query, const RequestKey& key,
-                std::shared_ptr<Request> request);
+                std::shared_ptr<Request> request, double bytes);
 
   Admission* const admission_;
   const std::string principal_;
   const GradientQuery query_;
-  const RequestKey key_;
+  RequestKey key_;
   const std::shared_ptr<Request> request_;
+  const double bytes_;
 };
 
 // Thread-safe. Outlives every AdmittedQuery.
@@ -79,11 +86,12 @@ class Admission {
   // May `principal` have gradients [first_gradient, count) of `query`? Checks, in this order: draining, ValidateQuery,
   // the range, the request id, the number of concurrent queries. Errors, beyond ValidateQuery's:
   //   kUnavailable        DRAINING
-  //   kOutOfRange         FIRST_GRADIENT (first_gradient >= count), field first_gradient
+  //   kOutOfRange         FIRST_GRADIENT (first_gradient >= count, or beyond what the request has been charged for:
+  //                       what was never sent cannot have arrived), field first_gradient
   //   kAlreadyExists      REQUEST_ID_REUSED (same id, other content), field request_id
   //   kAlreadyExists      REQUEST_LOST (first_gradient > 0 of a request that this process has not begun: charged,
   //                       unanswered), field request_id
-  //   kResourceExhausted  TOO_MANY_QUERIES
+  //   kResourceExhausted  TOO_MANY_QUERIES (their number, or their memory)
   absl::StatusOr<std::unique_ptr<AdmittedQuery>> Admit(absl::string_view principal, const GradientQuery& query,
                                                        int64_t first_gradient);
 
@@ -104,8 +112,9 @@ class Admission {
 
   absl::StatusOr<std::shared_ptr<AdmittedQuery::Request>> Remember(const RequestName& name, const std::string& digest,
                                                                    int64_t first_gradient);
-  absl::Status Enter();
-  void Leave();
+  static absl::Status CheckResumption(AdmittedQuery::Request& request, int64_t first_gradient);
+  absl::Status Enter(double bytes);
+  void Leave(double bytes);
 
   const OracleInfo info_;
   const ProcessSecret secret_;
@@ -117,6 +126,7 @@ class Admission {
   mutable std::mutex mutex_;
   mutable std::condition_variable idle_;
   int64_t in_flight_ = 0;                                                    // guarded by mutex_
+  double answer_bytes_ = 0;                                                  // of those in flight, guarded by mutex_
   std::map<RequestName, std::shared_ptr<AdmittedQuery::Request>> requests_;  // guarded by mutex_
   std::deque<RequestName> oldest_;                                           // of requests_, guarded by mutex_
 };

@@ -3,7 +3,6 @@
 #include <memory>
 #include <set>
 #include <sstream>
-#include <string_view>
 
 #include "CLI/CLI.hpp"
 #include "Eigen/Core"
@@ -191,9 +190,9 @@ absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) 
   return line;
 }
 
-bool WantsJson(int argc, const char* const* argv) {
+bool HasWord(int argc, const char* const* argv, absl::string_view word) {
   for (int i = 1; i < argc; ++i) {
-    if (std::string_view(argv[i]) == "--json") return true;
+    if (absl::string_view(argv[i]) == word) return true;
   }
   return false;
 }

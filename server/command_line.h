@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "server/resolve_config.h"
 
 namespace gradoracle {
@@ -26,8 +27,8 @@ struct CommandLine {
 // Errors: kInvalidArgument USAGE (unknown flag or verb, missing value), CONFIG_NOT_PROVIDED (the verb token).
 absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv);
 
-// Whether --json stands anywhere on a command line: how to report an error in parsing that very line.
-bool WantsJson(int argc, const char* const* argv);
+// Whether `word` (--json, a verb) stands anywhere on a command line: how to report an error in parsing that very line.
+bool HasWord(int argc, const char* const* argv, absl::string_view word);
 
 }  // namespace gradoracle
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "google/protobuf/stubs/logging.h"
 #include "nlohmann/json.hpp"
 #include "spdlog/logger.h"
 #include "spdlog/sinks/stdout_sinks.h"
@@ -91,6 +92,13 @@ void LogFromGrpc(gpr_log_func_args* args) {
   Log(level, args->message, {{"source", "grpc"}});
 }
 
+// protobuf complains of texts that are no UTF-8, which any caller can send as often as it likes; they are refused with
+// an error, so that nothing is lost by not repeating it here.
+void LogFromProtobuf(google::protobuf::LogLevel level, const char*, int, const std::string& message) {
+  Log(level >= google::protobuf::LOGLEVEL_FATAL ? LogLevel::kError : LogLevel::kDebug, message,
+      {{"source", "protobuf"}});
+}
+
 }  // namespace
 
 void StartLog(const std::string& level, const std::string& format) {
@@ -100,6 +108,7 @@ void StartLog(const std::string& level, const std::string& format) {
                               : level == "warning" ? spdlog::level::warn
                                                    : spdlog::level::err);
   gpr_set_log_function(LogFromGrpc);
+  google::protobuf::SetLogHandler(LogFromProtobuf);
 }
 
 void Log(LogLevel level, absl::string_view message, const nlohmann::ordered_json& fields) {

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "core/error_json.h"
 #include "core/errors.h"
 #include "nlohmann/json.hpp"
 #include "server/check_config.h"
@@ -51,7 +52,7 @@ int RunServe(const ServerConfig& config, bool json) {
   if (config.log_format == "json") {
     Log(LogLevel::kError, std::string(status.message()),
         {{"reason", ErrorReason(status).value_or("")}, {"field", ErrorField(status).value_or("")}});
-    if (json) std::cout << ErrorJson(status) << std::endl;
+    if (json) std::cout << ErrorJson(status, -1) << std::endl;
   } else {
     PrintError(status, json);
   }
@@ -85,17 +86,17 @@ int RunCheckConfig(const ResolvedConfig& resolved, bool json) {
   return Print(json ? FormatConfigJson(resolved) + "\n" : FormatConfig(resolved));
 }
 
+// A container's HEALTHCHECK knows 0 and 1 only, also for a line that cannot be read.
 int Run(int argc, const char* const* argv) {
   const absl::StatusOr<CommandLine> line = ParseCommandLine(argc, argv);
   if (!line.ok()) {
-    PrintError(line.status(), WantsJson(argc, argv));
-    return ExitCodeFor(line.status());
+    PrintError(line.status(), HasWord(argc, argv, "--json"));
+    return HasWord(argc, argv, "healthcheck") ? kExitFailed : ExitCodeFor(line.status());
   }
   if (!line->text_to_print.empty()) return Print(line->text_to_print);
   const absl::StatusOr<ResolvedConfig> resolved = ResolveConfig(line->flags, ProcessEnvironment());
   if (!resolved.ok()) {
     PrintError(resolved.status(), line->json);
-    // A container's HEALTHCHECK knows 0 and 1 only.
     return line->verb == Verb::kHealthcheck ? kExitFailed : ExitCodeFor(resolved.status());
   }
   switch (line->verb) {

@@ -2,8 +2,7 @@
 
 #include <iostream>
 
-#include "core/errors.h"
-#include "nlohmann/json.hpp"
+#include "core/error_json.h"
 
 namespace gradoracle {
 
@@ -21,18 +20,9 @@ int ExitCodeFor(const absl::Status& error) {
   }
 }
 
-std::string ErrorJson(const absl::Status& error) {
-  nlohmann::ordered_json body = {{"code", absl::StatusCodeToString(error.code())}};
-  if (const auto reason = ErrorReason(error)) body["reason"] = *reason;
-  if (const auto field = ErrorField(error)) body["field"] = *field;
-  body["message"] = std::string(error.message());
-  const nlohmann::ordered_json object = {{"error", body}};
-  return object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-}
-
 void PrintError(const absl::Status& error, bool json) {
   std::cerr << "gradoracle-server: " << error.message() << std::endl;
-  if (json) std::cout << ErrorJson(error) << std::endl;
+  if (json) std::cout << ErrorJson(error, -1) << std::endl;
 }
 
 }  // namespace gradoracle

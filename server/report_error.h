@@ -1,8 +1,6 @@
 #ifndef GRADORACLE_SERVER_REPORT_ERROR_H_
 #define GRADORACLE_SERVER_REPORT_ERROR_H_
 
-#include <string>
-
 #include "absl/status/status.h"
 
 namespace gradoracle {
@@ -14,10 +12,7 @@ enum ExitCode { kExitDone = 0, kExitFailed = 1, kExitConfiguration = 2 };
 // kPermissionDenied. 1 for the rest. Requires an error.
 int ExitCodeFor(const absl::Status& error);
 
-// {"error": {code, reason?, field?, message}}, in one line.
-std::string ErrorJson(const absl::Status& error);
-
-// Prints "gradoracle-server: MESSAGE" on stderr and, when `json`, ErrorJson on stdout.
+// Prints "gradoracle-server: MESSAGE" on stderr and, when `json`, ErrorJson (core/error_json.h) in one line on stdout.
 void PrintError(const absl::Status& error, bool json);
 
 }  // namespace gradoracle

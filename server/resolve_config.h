@@ -27,7 +27,8 @@ struct ResolvedConfig {
 
 // Flag > environment > file > default, setting by setting. A variable set to the empty string counts as unset (so that
 // `GRADORACLE_TARGET=${TARGET:-}` works in compose files). Every source is checked, also where a stronger one wins.
-// The result has passed ValidateConfig.
+// A source that changes a rule also sets aside what weaker sources said for the old rule alone (noise_scale under
+// another noise_rule, noise_variance likewise, scaling under --no-standardise). The result has passed ValidateConfig.
 // Errors: kInvalidArgument, kNotFound, the message starting with the flag, the variable, or FILE:LINE.
 absl::StatusOr<ResolvedConfig> ResolveConfig(const FlagValues& flags, const Environment& environment);
 

@@ -69,6 +69,8 @@ TEST_F(AdmissionTest, RefusesWhatThePolicyRefusesBeforeAnythingElse) {
 TEST_F(AdmissionTest, KeysBelongToPrincipalIdAndContent) {
   const RequestKey key = (*Admit(Query("id")))->key();
   EXPECT_EQ((*Admit(Query("id")))->key(), key);
+  const auto begun = *Admit(Query("id"));
+  ASSERT_TRUE(begun->Charge(0, 9).ok());
   EXPECT_EQ((*Admit(Query("id"), 9))->key(), key) << "resumed";
   EXPECT_NE((*Admit(Query("other")))->key(), key);
   EXPECT_NE((*admission.Admit("somebody", Query("id"), 0))->key(), key);
@@ -94,10 +96,21 @@ TEST_F(AdmissionTest, ResumesOnlyWhatThisProcessBegan) {
   ExpectRefused(Admit(Query("unknown"), 1).status(), absl::StatusCode::kAlreadyExists, "REQUEST_LOST", "request_id");
   ExpectRefused(Admit(Query(""), 1).status(), absl::StatusCode::kAlreadyExists, "REQUEST_LOST", "request_id");
   ExpectRefused(Admit(Query("unknown"), 1).status(), absl::StatusCode::kAlreadyExists, "REQUEST_LOST", "request_id");
-  ASSERT_TRUE(Admit(Query("known")).ok());
+  const auto known = *Admit(Query("known"));
+  ASSERT_TRUE(known->Charge(0, 9).ok());
   EXPECT_TRUE(Admit(Query("known"), 9).ok());
   ExpectRefused(Admit(Query("known"), 10).status(), absl::StatusCode::kOutOfRange, "FIRST_GRADIENT", "first_gradient");
   ExpectRefused(Admit(Query("known"), -1).status(), absl::StatusCode::kOutOfRange, "FIRST_GRADIENT", "first_gradient");
+}
+
+// Catches: a resumption beyond what was sent being charged for gradients that nobody gets.
+TEST_F(AdmissionTest, DoesNotResumeBeyondWhatWasCharged) {
+  const auto first = *Admit(Query("id"));
+  ASSERT_TRUE(first->Charge(0, 4).ok());
+  ExpectRefused(Admit(Query("id"), 5).status(), absl::StatusCode::kOutOfRange, "FIRST_GRADIENT", "first_gradient");
+  EXPECT_EQ(admission.queries_in_flight(), 1) << "a refused query kept its place";
+  EXPECT_TRUE(Admit(Query("id"), 4).ok());
+  EXPECT_EQ(admission.gradients_charged(), 4);
 }
 
 // The ledger's rule: what is computed is charged first and once; retries and resumptions are free.
@@ -135,7 +148,7 @@ TEST_F(AdmissionTest, ConcurrentRetriesAreChargedOnce) {
 }
 
 struct SmallAdmissionTest : AdmissionTest {
-  SmallAdmissionTest() : AdmissionTest({/*max_concurrent_queries=*/2, /*max_remembered_requests=*/3}) {}
+  SmallAdmissionTest() : AdmissionTest({.max_concurrent_queries = 2, .max_remembered_requests = 3}) {}
 };
 
 TEST_F(SmallAdmissionTest, BoundsConcurrentQueries) {
@@ -147,14 +160,30 @@ TEST_F(SmallAdmissionTest, BoundsConcurrentQueries) {
   EXPECT_TRUE(Admit(Query("c")).ok()) << "a finished query must give its place back";
 }
 
+// Catches: large batches from many callers growing memory without bound; a single large one refused for ever.
+TEST(AdmissionMemoryTest, BoundsTheMemoryOfAnswersButForOneAlone) {
+  const double one = AnswerBytes(Query(""), Info());
+  Admission admission(Info(), Secret(), {.max_answer_bytes = 2.5 * one});
+  auto a = admission.Admit("anonymous", Query(""), 0);
+  auto b = admission.Admit("anonymous", Query(""), 0);
+  ASSERT_TRUE(a.ok() && b.ok());
+  ExpectRefused(admission.Admit("anonymous", Query(""), 0).status(), absl::StatusCode::kResourceExhausted,
+                "TOO_MANY_QUERIES", "");
+  a->reset();
+  EXPECT_TRUE(admission.Admit("anonymous", Query(""), 0).ok());
+  Admission tiny(Info(), Secret(), {.max_answer_bytes = 1});
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(tiny.Admit("anonymous", Query(""), 0).ok()) << "alone";
+}
+
 // Forgetting loses the reuse check and resumption of the oldest; the key still depends on the content.
 TEST_F(SmallAdmissionTest, ForgetsTheOldestNamedRequests) {
+  const auto begin = [&](const std::string& id) { ASSERT_TRUE((*Admit(Query(id)))->Charge(0, 5).ok()); };
   const RequestKey key = (*Admit(Query("0")))->key();
-  for (int i = 1; i <= 2; ++i) ASSERT_TRUE(Admit(Query(absl::StrCat(i))).ok());
+  for (int i = 0; i <= 2; ++i) begin(absl::StrCat(i));
   EXPECT_TRUE(Admit(Query("0"), 5).ok()) << "three are remembered";
   for (int i = 0; i < 100; ++i) ASSERT_TRUE(Admit(Query("")).ok());
   EXPECT_TRUE(Admit(Query("0"), 5).ok()) << "unnamed requests take no place";
-  ASSERT_TRUE(Admit(Query("3")).ok());
+  begin("3");
   ExpectRefused(Admit(Query("0"), 5).status(), absl::StatusCode::kAlreadyExists, "REQUEST_LOST", "request_id");
   EXPECT_TRUE(Admit(Query("2"), 5).ok());
   GradientQuery other = Query("0");

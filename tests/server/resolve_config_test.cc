@@ -228,5 +228,31 @@ TEST(FormatConfig, ReadBackGivesTheSameConfiguration) {
   }
 }
 
+// Catches: a file's noise_scale making every stronger noise rule a conflict; a conflict within one source passing.
+TEST(ResolveConfig, AStrongerRuleSetsAsideWhatBelongedToTheWeakerOne) {
+  const std::string path = WriteFile("noise_rule = \"scaled\"\nnoise_scale = 2.0\nscaling = \"s.json\"\n");
+  const FlagValues file = {{"config", path}};
+  const auto with = [&](const std::string& name, const std::string& value) {
+    FlagValues flags = file;
+    flags[name] = value;
+    return ResolveConfig(flags, Variables({}));
+  };
+  ASSERT_TRUE(ResolveConfig(file, Variables({})).ok());
+  const auto calibrated = with("noise-rule", "calibrated");
+  ASSERT_TRUE(calibrated.ok()) << calibrated.status();
+  EXPECT_FALSE(calibrated->config.noise_scale.has_value());
+  EXPECT_EQ(calibrated->origins.count("noise-scale"), 0);
+  const auto raw = with("standardise", "false");
+  ASSERT_TRUE(raw.ok()) << raw.status();
+  EXPECT_EQ(raw->config.scaling, "");
+  EXPECT_EQ(ErrorReason(with("noise-variance", "1").status()), "CONFIG_CONFLICT") << "no rule was changed";
+  const std::string both = WriteFile("noise_rule = \"none\"\nnoise_scale = 2.0\n");
+  EXPECT_EQ(ErrorReason(ResolveConfig({{"config", both}}, Variables({})).status()), "CONFIG_CONFLICT");
+  EXPECT_EQ(
+      ErrorReason(ResolveConfig(file, Variables({{"GRADORACLE_NOISE_RULE", "none"}, {"GRADORACLE_NOISE_SCALE", "3"}}))
+                      .status()),
+      "CONFIG_CONFLICT");
+}
+
 }  // namespace
 }  // namespace gradoracle
