@@ -93,9 +93,8 @@ absl::Status ParseCommandLine(const std::vector<std::string>& words, CommandLine
   app.set_version_flag("--version", "gradoracle " + VersionString());
   app.require_subcommand(1);
   app.footer(
-      "Exit codes: 0 done; 1 failed; 2 usage; 3 refused by the oracle; 4 oracle unreachable; 130 after Ctrl-C, with "
-      "what\n"
-      "was gathered written.\n\n"
+      "Exit codes: 0 done; 1 failed; 2 usage; 3 refused by the oracle; 4 oracle unreachable; 130 after Ctrl-C or\n"
+      "SIGTERM, with what was gathered written.\n\n"
       "Example:\n"
       "  gradoracle estimate --oracle 127.0.0.1:50051 --weights zeros --batch-size 256 --count 4096 --out hessian.npy");
 

@@ -19,7 +19,7 @@ struct Environment {
   std::ostream& err;      // progress and errors
   bool progress = false;  // err is a terminal
   bool colour = false;    // out is a terminal, and NO_COLOR is unset
-  // Set by Ctrl-C.
+  // Set by Ctrl-C and by SIGTERM: to stop, with what was gathered written.
   const std::atomic<bool>& interrupted;
   std::function<absl::StatusOr<std::unique_ptr<GradientSource>>(const std::string& target, absl::Duration deadline)>
       connect;

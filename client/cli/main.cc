@@ -22,8 +22,9 @@ void Interrupt(int) { interrupted.store(true); }
 int main(int argc, char** argv) {
   struct sigaction action {};
   action.sa_handler = Interrupt;
-  action.sa_flags = SA_RESETHAND;  // a second Ctrl-C ends the program at once
+  action.sa_flags = SA_RESETHAND;  // a second one ends the program at once
   sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
 
   const char* no_color = std::getenv("NO_COLOR");
   gradoracle::Environment environment{
