@@ -4,70 +4,18 @@ Needs the two programs and Python's standard library only. scripts/demo calls it
 """
 
 import argparse
-import array
-import contextlib
 import json
 import math
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-import time
+
+from oracle_programs import run_json, serving, write_npy
 
 BATCH_SIZE = 256
 COUNTS = (256, 1024, 4096, 16384)
 FAR_NORM = 30.0
-SECONDS_TO_START = 60
-SECONDS_TO_STOP = 30
-
-
-def run_json(command):
-    """Runs a program that prints one JSON object; its own message is the error when it fails."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"demo: exit {done.returncode} from: {' '.join(command)}\n{done.stdout}{done.stderr}")
-    return json.loads(done.stdout)
-
-
-@contextlib.contextmanager
-def serving(program, data, noise_rule, folder):
-    """gradoracle-server on a free loopback port while the block runs; yields HOST:PORT."""
-    port_file = os.path.join(folder, noise_rule + ".port")
-    log_path = os.path.join(folder, noise_rule + ".log")
-    with open(log_path, "w") as log:
-        server = subprocess.Popen(
-            [program, "serve", "--data", data, "--noise-rule", noise_rule, "--listen", "127.0.0.1:0", "--port-file", port_file],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + SECONDS_TO_START
-        while not os.path.exists(port_file):
-            if server.poll() is not None or time.monotonic() > deadline:
-                with open(log_path) as log:
-                    sys.exit(f"demo: the server did not start (exit {server.poll()}):\n{log.read()}")
-            time.sleep(0.02)
-        with open(port_file) as file:
-            yield file.read().strip()
-    finally:
-        if server.poll() is None:
-            server.send_signal(signal.SIGTERM)
-            try:
-                server.wait(SECONDS_TO_STOP)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
-                print(f"demo: the server did not stop within {SECONDS_TO_STOP} s of SIGTERM; killed", file=sys.stderr)
-
-
-def write_npy(path, values):
-    """A float64 vector in NumPy's format, version 1.0 (so that the demo needs no NumPy)."""
-    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({len(values)},), }}"
-    header += " " * (63 - (10 + len(header)) % 64) + "\n"
-    numbers = array.array("d", values)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    with open(path, "wb") as file:
-        file.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + numbers.tobytes())
 
 
 def percent(value):
@@ -83,7 +31,7 @@ def measure(args, folder, progress):
     rows = []
     for noise_rule in ("calibrated", "none"):
         progress(f"serving {os.path.basename(args.data)} with --noise-rule {noise_rule}")
-        with serving(server, args.data, noise_rule, folder) as oracle:
+        with serving(server, folder, "--data", args.data, "--noise-rule", noise_rule) as oracle:
             dimension = run_json([client, "info", "--oracle", oracle, "--json"])["dimension"]
             far = os.path.join(folder, "far.npy")
             write_npy(far, [FAR_NORM / math.sqrt(dimension)] * dimension)
