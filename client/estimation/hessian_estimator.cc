@@ -6,10 +6,10 @@
 #include <cmath>
 #include <utility>
 
-#include "Eigen/Cholesky"
-#include "Eigen/Eigenvalues"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/estimation/finish_estimate.h"
+#include "client/estimation/kappa.h"
 #include "client/estimation/split_limit.h"
 #include "core/errors.h"
 #include "core/status_macros.h"
@@ -17,20 +17,12 @@
 namespace gradoracle {
 namespace {
 
-constexpr int kSignDraws = 24;
 constexpr int64_t kUnknownBlockSize = 64;
 constexpr int64_t kLargestBlockSize = 64;
-constexpr double kLargestKappa = 0.49;  // kappa < 1/2 in theory; the correction's pole is at 1/2
 constexpr double kKappaWarning = 0.05;
 
 int64_t BlockSize(int64_t expected_count);
 absl::Status CheckMemory(int64_t dimension);
-struct Hotelling {
-  double form = 0;  // mean' covariance^+ mean
-  double rank = 0;
-};
-Hotelling HotellingForm(const Eigen::MatrixXd& covariance, const Eigen::VectorXd& mean);
-double Kappa(const Eigen::MatrixXd& covariance, const Eigen::VectorXd& mean, int64_t count, int64_t batch_size);
 std::optional<std::string> BiasWarning(const HessianEstimate& estimate, bool unit_diagonal_known);
 
 }  // namespace
@@ -100,29 +92,25 @@ absl::StatusOr<HessianEstimate> HessianEstimator::Estimate(absl::BitGenRef gener
 
   const double scale = static_cast<double>(options_.batch_size) / options_.total_noise_variance;
   Eigen::MatrixXd covariance = covariance_.Scatter() / static_cast<double>(count - 1);
-  estimate.hessian = scale * covariance;
-  if (!estimate.hessian.allFinite()) {
+  UnfinishedEstimate unfinished;
+  unfinished.hessian = scale * covariance;
+  if (!unfinished.hessian.allFinite()) {
     return InvalidField("NOT_FINITE", "gradients", "gradients: entries so large that their products overflow");
   }
   if (count > covariance_.dimension() + 2) {
-    estimate.kappa = Kappa(covariance, estimate.mean_gradient, count, options_.batch_size);
+    estimate.kappa = EstimateKappa(covariance, estimate.mean_gradient, count, options_.batch_size);
   }
   covariance.resize(0, 0);
-
-  estimate.eigenvalues =
-      Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(estimate.hessian, Eigen::EigenvaluesOnly).eigenvalues().reverse();
-  estimate.trace = estimate.hessian.trace();
-  const double norm = estimate.eigenvalues(0);
-  estimate.effective_rank = norm > 0 ? estimate.trace / norm : 0;
-
-  estimate.relative_error.level = level;
-  const std::vector<double> norms = SplitDifferenceNorms(covariance_, generator, kSignDraws);
-  if (!norms.empty() && norm > 0) {
-    const SplitLimit limit = CombineSplitNorms(norms, estimate.effective_rank, count, level);
-    estimate.relative_error.estimate = scale * limit.mean / norm;
-    const double upper = scale * limit.upper;
-    if (upper < norm) estimate.relative_error.upper = upper / (norm - upper);
+  const SplitDifferences differences(covariance_);
+  if (differences.available()) {
+    unfinished.difference = [&](absl::BitGenRef signs, Eigen::MatrixXd& lower) {
+      differences.Draw(signs, lower);
+      lower *= scale;
+    };
   }
+  unfinished.count = count;
+  unfinished.unit_diagonal = options_.unit_diagonal_known && options_.impose_unit_diagonal;
+  FinishEstimate(std::move(unfinished), level, generator, estimate);
   estimate.bias_warning = BiasWarning(estimate, options_.unit_diagonal_known);
   return estimate;
 }
@@ -150,33 +138,6 @@ absl::Status CheckMemory(int64_t dimension) {
                       dimension, needed, memory));
 }
 
-Hotelling HotellingForm(const Eigen::MatrixXd& covariance, const Eigen::VectorXd& mean) {
-  const Eigen::LLT<Eigen::MatrixXd> factor(covariance);
-  if (factor.info() == Eigen::Success && factor.rcond() > 1e-12) {
-    return {mean.dot(factor.solve(mean)), static_cast<double>(mean.size())};
-  }
-  // Exactly collinear features: the gradients live in a subspace, and so does their mean. Pseudo-inverse.
-  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(covariance);
-  const double cutoff = 1e-12 * solver.eigenvalues().cwiseAbs().maxCoeff();
-  Hotelling result;
-  for (int64_t j = 0; j < mean.size(); ++j) {
-    if (solver.eigenvalues()(j) <= cutoff) continue;
-    const double projection = solver.eigenvectors().col(j).dot(mean);
-    result.form += projection * projection / solver.eigenvalues()(j);
-    ++result.rank;
-  }
-  return result;
-}
-
-// Theory 1.4.2, from the mean of Hotelling's T^2 (noncentral F): unbiased for Gaussian gradients before clipping.
-double Kappa(const Eigen::MatrixXd& covariance, const Eigen::VectorXd& mean, int64_t count, int64_t batch_size) {
-  const Hotelling hotelling = HotellingForm(covariance, mean);
-  const double d = hotelling.rank;
-  const double m = static_cast<double>(count);
-  const double kappa = ((m - d - 2) / (m - 1) * hotelling.form - d / m) / static_cast<double>(batch_size);
-  return std::clamp(kappa, 0.0, kLargestKappa);
-}
-
 // Two watches. kappa tells of the signal in the gradients for nearly Gaussian features; on real data the excess of the
 // diagonal tells more [theory 1.4.8], where the diagonal is known to be one. Its mean over the features has standard
 // deviation sqrt(2/(m-1)) ||H||_F / d for Gaussian gradients, its entries H_jj sqrt(2/(m-1)). Warn when the mean is
@@ -185,9 +146,10 @@ double Kappa(const Eigen::MatrixXd& covariance, const Eigen::VectorXd& mean, int
 std::optional<std::string> BiasWarning(const HessianEstimate& estimate, bool unit_diagonal_known) {
   if (unit_diagonal_known) {
     const double noise = 5 * std::sqrt(2 / static_cast<double>(estimate.gradients - 1));
-    const Eigen::VectorXd diagonal = estimate.hessian.diagonal();
+    const Eigen::VectorXd& diagonal = estimate.raw_diagonal;
     const double excess = diagonal.mean() - 1;
-    const double mean_noise = noise * estimate.hessian.norm() / static_cast<double>(estimate.dimension);
+    const double scale = estimate.unit_diagonal ? diagonal.mean() : 1;  // what imposing the diagonal took out
+    const double mean_noise = scale * noise * estimate.hessian.norm() / static_cast<double>(estimate.dimension);
     const double largest = diagonal.maxCoeff();
     if (std::abs(excess) > 0.1 + mean_noise) {
       return absl::StrFormat(

@@ -9,6 +9,7 @@
 #include "Eigen/Core"
 #include "absl/random/bit_gen_ref.h"
 #include "absl/status/statusor.h"
+#include "client/estimation/estimator_name.h"
 #include "client/estimation/streaming_covariance.h"
 #include "core/regression_data.h"
 
@@ -17,12 +18,23 @@ namespace gradoracle {
 // Hessian from minibatch gradients: H_hat = (n / tau^2) * sample covariance of the gradients [theory 1.1; arXiv
 // 2601.18546]. Valid near the optimum, (w - w*)'H(w - w*) << n; the error bar covers sampling error only.
 
+// A feature whose diagonal entry of the estimate exceeds the known one.
+struct DiagonalExcess {
+  int64_t feature = 0;
+  std::string name;   // empty unless the oracle publishes names
+  double excess = 0;  // H_hat_jj - 1
+};
+
 struct HessianEstimate {
+  Estimator estimator = Estimator::kCovariance;  // the one that was used, never kAuto
+  std::string reason;                            // why that one, in one line; empty when it was asked for
   int64_t dimension = 0;
   int64_t batch_size = 0;
-  int64_t gradients = 0;
+  int64_t gradients = 0;  // spent in all, by every request
   double total_noise_variance = 0;
   Eigen::MatrixXd hessian;        // (d, d), symmetric
+  bool unit_diagonal = false;     // diag H = 1 was known and has been imposed [theory 1.4.6]
+  Eigen::VectorXd raw_diagonal;   // (d), of the estimate before that
   Eigen::VectorXd mean_gradient;  // (d)
   Eigen::VectorXd eigenvalues;    // of hessian, descending
   double trace = 0;
@@ -39,6 +51,11 @@ struct HessianEstimate {
   // q/(tau^2 + 2q). nullopt when m <= d + 2. Above 0.05 `bias_warning` says so in words.
   std::optional<double> kappa;
   std::optional<std::string> bias_warning;
+  // Where the covariance was taken, (d); empty when weights played no part (probe, recordings) or many did (active).
+  Eigen::VectorXd weights;
+  // Features on whose diagonal distance from the optimum still shows, where diag H = 1 is known: do not trust their
+  // rows. Empty when there are none, or the diagonal is not known.
+  std::vector<DiagonalExcess> not_converged;
 };
 
 // Streaming, mergeable, O(d^2) memory whatever the number of gradients. Not thread-safe.
@@ -49,8 +66,10 @@ class HessianEstimator {
     double total_noise_variance = 0;  // tau^2 > 0
     // Gradients expected, for the size of the blocks of the error bar (m/32, at most 64); 0: unknown (64).
     int64_t expected_count = 0;
-    // Diagonal of H is known to be one (standardised oracle): used for the bias warning only.
+    // Diagonal of H is known to be one (standardised oracle): used for the bias warning, and
     bool unit_diagonal_known = false;
+    // imposed on the estimate (unit_diagonal.h), if this is set as well.
+    bool impose_unit_diagonal = false;
   };
 
   // Errors: kInvalidArgument naming the field; kResourceExhausted when d^2 memory (said in bytes) exceeds 3/4 of RAM.
@@ -65,6 +84,7 @@ class HessianEstimator {
   absl::Status Merge(const HessianEstimator& other);
 
   int64_t count() const;
+  const StreamingCovariance& covariance() const { return covariance_; }
 
   // `generator` draws the random signs of the error bar. level in (0.5, 1).
   // Errors: kFailedPrecondition TOO_FEW_GRADIENTS (fewer than 2).

@@ -1,6 +1,5 @@
 #include "client/estimation/split_limit.h"
 
-#include <array>
 #include <cmath>
 #include <numeric>
 
@@ -11,44 +10,53 @@
 namespace gradoracle {
 namespace {
 
+constexpr int kGroups = ScatterGroups::kGroups;
 constexpr int kFewestSlots = 8;
 
 }  // namespace
 
-std::vector<double> SplitDifferenceNorms(const StreamingCovariance& stream, absl::BitGenRef generator, int draws) {
-  constexpr int kGroups = ScatterGroups::kGroups;
+SplitDifferences::SplitDifferences(const StreamingCovariance& stream) : stream_(stream) {
   const ScatterGroups& groups = stream.groups();
   std::array<double, kGroups> degrees;
   for (int group = 0; group < kGroups; ++group) degrees[group] = static_cast<double>(groups.degrees_of_freedom(group));
   const bool open = stream.open_count() > 1;
   if (open) degrees[stream.open_group()] += static_cast<double>(stream.open_count() - 1);
 
-  // The factors of A and B in T_q; zero where a slot lacks its partner.
-  std::array<double, kGroups> factors{};
   double total_degrees = 0;
   int slots = 0;
   for (int group = 0; group < kGroups; group += 2) {
     if (degrees[group] == 0 || degrees[group + 1] == 0) continue;
-    factors[group] = std::sqrt(degrees[group + 1] / degrees[group]);
-    factors[group + 1] = -std::sqrt(degrees[group] / degrees[group + 1]);
+    factors_[group] = std::sqrt(degrees[group + 1] / degrees[group]);
+    factors_[group + 1] = -std::sqrt(degrees[group] / degrees[group + 1]);
     total_degrees += degrees[group] + degrees[group + 1];
     ++slots;
   }
-  if (slots < kFewestSlots) return {};
-
+  available_ = slots >= kFewestSlots;
+  if (!available_) return;
   const double scale = 1 / std::sqrt(total_degrees * static_cast<double>(stream.count() - 1));
-  const Eigen::MatrixXd open_scatter = open ? stream.OpenScatter() : Eigen::MatrixXd();
-  Eigen::MatrixXd difference(stream.dimension(), stream.dimension());
+  for (double& factor : factors_) factor *= scale;
+  if (open) open_scatter_ = stream.OpenScatter();
+}
+
+void SplitDifferences::Draw(absl::BitGenRef generator, Eigen::MatrixXd& lower) const {
+  std::array<double, kGroups> weights;
+  for (int group = 0; group < kGroups; group += 2) {
+    const double sign = absl::uniform_int_distribution<int>(0, 1)(generator) == 0 ? 1 : -1;
+    weights[group] = sign * factors_[group];
+    weights[group + 1] = sign * factors_[group + 1];
+  }
+  lower.resize(stream_.dimension(), stream_.dimension());
+  stream_.groups().WeightedSum(weights, lower);
+  if (open_scatter_.size() > 0) lower.triangularView<Eigen::Lower>() += weights[stream_.open_group()] * open_scatter_;
+}
+
+std::vector<double> SplitDifferenceNorms(const StreamingCovariance& stream, absl::BitGenRef generator, int draws) {
+  const SplitDifferences differences(stream);
+  if (!differences.available()) return {};
   std::vector<double> norms(draws);
+  Eigen::MatrixXd difference;
   for (double& norm : norms) {
-    std::array<double, kGroups> weights;
-    for (int group = 0; group < kGroups; group += 2) {
-      const double sign = absl::uniform_int_distribution<int>(0, 1)(generator) == 0 ? scale : -scale;
-      weights[group] = sign * factors[group];
-      weights[group + 1] = sign * factors[group + 1];
-    }
-    groups.WeightedSum(weights, difference);
-    if (open) difference.triangularView<Eigen::Lower>() += weights[stream.open_group()] * open_scatter;
+    differences.Draw(generator, difference);
     norm = SpectralNormSymmetric(difference);
   }
   return norms;

@@ -1,19 +1,21 @@
 #ifndef GRADORACLE_CLIENT_ESTIMATION_SPLIT_LIMIT_H_
 #define GRADORACLE_CLIENT_ESTIMATION_SPLIT_LIMIT_H_
 
+#include <array>
 #include <cstdint>
-#include <optional>
 #include <vector>
 
+#include "Eigen/Core"
 #include "absl/random/bit_gen_ref.h"
+#include "client/estimation/scatter_groups.h"
 #include "client/estimation/streaming_covariance.h"
 
 // How far a sample covariance is from its expectation, in spectral norm, told from the same stream [theory 1.3,
 // split+z].
 namespace gradoracle {
 
-// Spectral norms of `draws` random split differences D of the stream: each has expectation 0 and the covariance of
-// Chat - C, Chat = scatter / (m - 1).
+// Random split differences D of a stream: each has expectation 0 and the covariance of Chat - C,
+// Chat = scatter / (m - 1).
 //
 // For slot q with groups a, b of nu_a, nu_b degrees of freedom, E A = nu_a C and Cov(A) = nu_a V, V the covariance of
 // one degree of freedom; so
@@ -22,7 +24,25 @@ namespace gradoracle {
 // has covariance V / (m - 1), that of Chat - C. With equal groups this is (1/m) sum e_q (A - B), the theory's form up
 // to the degree of freedom lost per block; unequal ones (an unfinished block, an unpaired one, merged streams) cost
 // nothing, and every gradient is used. Exact for Gaussian gradients; excess kurtosis counts (B - 1)/B of its due.
-// Returns an empty vector when fewer than 8 slots have both groups.
+class SplitDifferences {
+ public:
+  // `stream` must outlive this and stay as it is.
+  explicit SplitDifferences(const StreamingCovariance& stream);
+
+  // Whether at least 8 slots have both groups; Draw requires it.
+  bool available() const { return available_; }
+
+  // lower (its lower triangle), shape (d, d), = D for fresh random signs.
+  void Draw(absl::BitGenRef generator, Eigen::MatrixXd& lower) const;
+
+ private:
+  const StreamingCovariance& stream_;
+  std::array<double, ScatterGroups::kGroups> factors_{};  // of A and B in T_q, scaled; 0 where a slot lacks its partner
+  Eigen::MatrixXd open_scatter_;                          // empty when the block being filled counts for nothing
+  bool available_ = false;
+};
+
+// Spectral norms of `draws` split differences; empty when they are not available.
 std::vector<double> SplitDifferenceNorms(const StreamingCovariance& stream, absl::BitGenRef generator, int draws);
 
 struct SplitLimit {

@@ -1,0 +1,62 @@
+#include "client/estimation/estimator.h"
+
+#include "absl/strings/str_cat.h"
+#include "client/estimation/blas.h"
+#include "client/estimation/estimation_run.h"
+#include "core/errors.h"
+#include "core/query_policy.h"
+#include "core/status_macros.h"
+
+namespace gradoracle {
+namespace {
+
+// covariance and corrected send one request: the source answers for its own limits. The others are checked as if all
+// they ask for were one request, before the first.
+absl::Status CheckTogether(const EstimationOptions& options, const OracleInfo& info) {
+  if (options.estimator == Estimator::kCovariance || options.estimator == Estimator::kCorrected)
+    return absl::OkStatus();
+  GradientQuery query;
+  query.weights = options.weights;
+  query.batch_size = options.batch_size;
+  query.count = options.count;
+  return ValidateQuery(query, info);
+}
+
+absl::StatusOr<HessianEstimate> Dispatch(EstimationRun& run) {
+  switch (run.options.estimator) {
+    case Estimator::kCovariance:
+      return EstimateByCovariance(run);
+    case Estimator::kCorrected:
+      return EstimateByCorrection(run);
+    case Estimator::kTwoLevel:
+      return EstimateByTwoLevels(run);
+    case Estimator::kProbe:
+      return EstimateByProbe(run);
+    case Estimator::kActive:
+      return EstimateActively(run);
+    case Estimator::kWarmUp:
+      return EstimateAfterWarmUp(run);
+    case Estimator::kAuto:
+      return EstimateByRule(run);
+  }
+  return absl::InternalError("no such estimator");
+}
+
+}  // namespace
+
+absl::StatusOr<HessianEstimate> EstimateHessian(GradientSource& source, const EstimationOptions& options,
+                                                absl::BitGenRef generator) {
+  if (!(options.level > 0.5 && options.level < 1)) {
+    return InvalidField("LEVEL_OUT_OF_RANGE", "level",
+                        absl::StrCat("level is ", options.level, ", but must be above 0.5 and below 1"));
+  }
+  GRADORACLE_ASSIGN_OR_RETURN(const OracleInfo info, source.Info());
+  GRADORACLE_RETURN_IF_ERROR(CheckTogether(options, info));
+  Requests requests(source, options.count, options.progress);
+  EstimationRun run{options, info, requests, generator};
+  GRADORACLE_ASSIGN_OR_RETURN(HessianEstimate estimate, Dispatch(run));
+  estimate.gradients = requests.gathered();
+  return estimate;
+}
+
+}  // namespace gradoracle
