@@ -40,7 +40,8 @@ def measure(args, folder, progress):
                     progress(f"{noise_rule}, |w| = {norm:g}, m = {count}")
                     hessian = os.path.join(folder, "hessian.npy")
                     command = [client, "estimate", "--oracle", oracle, "--weights", weights, "--batch-size", str(BATCH_SIZE),
-                               "--count", str(count), "--estimator", "covariance", "--out", hessian, "--json"]
+                               "--count", str(count), "--estimator", "covariance", "--no-unit-diagonal", "--out", hessian,
+                               "--json"]
                     if noise_rule == "none":  # the oracle cannot say tau^2: evaluate as if it were n
                         command += ["--total-noise-variance", str(BATCH_SIZE)]
                     estimate = run_json(command)

@@ -7,6 +7,7 @@
 #include "client/cli/command.h"
 #include "client/cli/connection_flags.h"
 #include "client/cli/gradient_flags.h"
+#include "client/estimation/estimator_name.h"
 
 namespace gradoracle {
 
@@ -24,11 +25,15 @@ class EstimateCommand : public Command {
   std::string out;
   std::string gradients_out;
   std::string from;
-  std::string estimator = "covariance";
+  Estimator estimator = Estimator::kAuto;
+  bool no_unit_diagonal = false;
   double level = 0.95;
   std::optional<double> total_noise_variance;
 
  private:
+  absl::Status CheckEstimator();
+
+  std::string typed_estimator_;
   std::string typed_level_;
   std::string typed_total_noise_variance_;
 };

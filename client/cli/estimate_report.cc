@@ -5,15 +5,48 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
 namespace gradoracle {
 namespace {
 
 constexpr int64_t kShownEigenvalues = 10;
 constexpr int64_t kBarWidth = 40;
+constexpr size_t kShownFeatures = 10;
 
 nlohmann::ordered_json OrNull(const std::optional<double>& value) {
   return value.has_value() ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+}
+
+// tau^2 of the gradients; null where the estimate needed none and nobody told.
+nlohmann::ordered_json NoiseJson(const HessianEstimate& estimate) {
+  return OrNull(estimate.total_noise_variance > 0 ? std::optional<double>(estimate.total_noise_variance)
+                                                  : std::nullopt);
+}
+
+nlohmann::ordered_json NotConvergedJson(const HessianEstimate& estimate) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const DiagonalExcess& excess : estimate.not_converged) {
+    nlohmann::ordered_json entry = {{"feature", excess.feature}};
+    if (!excess.name.empty()) entry["name"] = excess.name;
+    entry["excess"] = excess.excess;
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+// "not converged: the diagonal of ... "
+std::string NotConvergedText(const HessianEstimate& estimate) {
+  std::vector<std::string> features;
+  for (const DiagonalExcess& excess : estimate.not_converged) {
+    const std::string name = excess.name.empty() ? absl::StrCat("feature ", excess.feature) : excess.name;
+    features.push_back(absl::StrFormat("%s (by %.2g)", name, excess.excess));
+    if (features.size() == kShownFeatures) break;
+  }
+  const size_t more = estimate.not_converged.size() - features.size();
+  return absl::StrCat("not converged: the residuals still add to the diagonal of ", absl::StrJoin(features, ", "),
+                      more > 0 ? absl::StrCat(" and ", more, " more") : "",
+                      "; do not trust their rows. A curvature probe (the owner's --curvature-probe) would be exact\n");
 }
 
 double PerSecond(const HessianEstimate& estimate, double seconds) {
@@ -40,8 +73,11 @@ nlohmann::ordered_json EstimateJson(const HessianEstimate& estimate, double seco
       {"dimension", estimate.dimension},
       {"batch_size", estimate.batch_size},
       {"gradients", estimate.gradients},
-      {"estimator", "covariance"},
-      {"total_noise_variance", estimate.total_noise_variance},
+      {"estimator", EstimatorName(estimate.estimator)},
+      {"reason", estimate.reason.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(estimate.reason)},
+      {"unit_diagonal", estimate.unit_diagonal},
+      {"not_converged", NotConvergedJson(estimate)},
+      {"total_noise_variance", NoiseJson(estimate)},
       {"mean_gradient_norm", estimate.mean_gradient.norm()},
       {"trace", estimate.trace},
       {"effective_rank", estimate.effective_rank},
@@ -63,7 +99,12 @@ std::string EstimateText(const HessianEstimate& estimate, double seconds, bool c
   absl::StrAppendFormat(&text, "gradients            %d of batch size %d, dimension %d, in %.3g s (%.0f per second)\n",
                         estimate.gradients, estimate.batch_size, estimate.dimension, seconds,
                         PerSecond(estimate, seconds));
-  absl::StrAppendFormat(&text, "total noise variance %g\n", estimate.total_noise_variance);
+  absl::StrAppendFormat(&text, "estimator            %s%s%s\n", EstimatorName(estimate.estimator),
+                        estimate.reason.empty() ? "" : ": ", estimate.reason);
+  if (estimate.unit_diagonal) text += "diagonal             known to be 1, imposed\n";
+  if (estimate.total_noise_variance > 0) {
+    absl::StrAppendFormat(&text, "total noise variance %g\n", estimate.total_noise_variance);
+  }
   absl::StrAppendFormat(&text, "mean gradient        norm %.4g\n", estimate.mean_gradient.norm());
   absl::StrAppendFormat(&text, "relative error       %s%s%s\n", strong, ErrorInWords(estimate), plain);
   absl::StrAppendFormat(&text, "trace                %.4g\n", estimate.trace);
@@ -81,6 +122,7 @@ std::string EstimateText(const HessianEstimate& estimate, double seconds, bool c
     absl::StrAppendFormat(&text, "   ... %12.5g  the smallest of %d\n", estimate.eigenvalues.tail(1)(0),
                           estimate.eigenvalues.size());
   }
+  if (!estimate.not_converged.empty()) text += NotConvergedText(estimate);
   if (estimate.bias_warning.has_value()) absl::StrAppend(&text, "warning: ", *estimate.bias_warning, "\n");
   return text;
 }

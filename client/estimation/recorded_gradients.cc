@@ -30,6 +30,7 @@ absl::StatusOr<OracleInfo> RecordedGradients::Info() {
   OracleInfo info;
   info.dimension = reader_.cols();
   info.limits.max_count = reader_.rows();
+  info.noise.rule = NoiseRule::kFixed;  // of unknown variance: nothing may be inferred from the batch size
   return info;
 }
 

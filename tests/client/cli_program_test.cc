@@ -45,6 +45,7 @@ class ScriptedOracle : public GradientSource {
     info.row_count = 1000;
     info.scaling = "standardised";
     info.limits.max_batch_size = 1000;
+    info.limits.max_weights_norm = 10;  // too short for designs
     info.dataset_version = "v1";
     info.version = "1.2.3";
   }
@@ -169,11 +170,12 @@ TEST_F(CliProgram, QueryWritesTheGradients) {
 }
 
 TEST_F(CliProgram, EstimateHasTheKeysOfTheContract) {
-  EXPECT_EQ(RunEstimate({"--out", Path("h.npy"), "--gradients-out", Path("g.npy")}), 0);
+  EXPECT_EQ(RunEstimate({"--out", Path("h.npy"), "--gradients-out", Path("g.npy"), "--no-unit-diagonal"}), 0);
   const nlohmann::ordered_json json = Json();
-  EXPECT_THAT(Keys(json), ElementsAre("dimension", "batch_size", "gradients", "estimator", "total_noise_variance",
-                                      "mean_gradient_norm", "trace", "effective_rank", "eigenvalues", "relative_error",
-                                      "seconds", "gradients_per_second"));
+  EXPECT_THAT(Keys(json),
+              ElementsAre("dimension", "batch_size", "gradients", "estimator", "reason", "unit_diagonal",
+                          "not_converged", "total_noise_variance", "mean_gradient_norm", "trace", "effective_rank",
+                          "eigenvalues", "relative_error", "seconds", "gradients_per_second"));
   EXPECT_THAT(Keys(json["relative_error"]), ElementsAre("estimate", "upper", "level"));
   EXPECT_EQ(json["total_noise_variance"], 64);
   const RowMajorMatrix hessian = *ReadNpyMatrix(Path("h.npy"));
@@ -186,7 +188,7 @@ TEST_F(CliProgram, EstimateHasTheKeysOfTheContract) {
 
 // Catches: the recording and the stream taking different paths.
 TEST_F(CliProgram, FromARecordingEqualsTheStream) {
-  ASSERT_EQ(RunEstimate({"--out", Path("h.npy"), "--gradients-out", Path("g.npy")}), 0);
+  ASSERT_EQ(RunEstimate({"--out", Path("h.npy"), "--gradients-out", Path("g.npy"), "--no-unit-diagonal"}), 0);
   const nlohmann::ordered_json streamed = Json();
   ASSERT_EQ(Run({"estimate", "--from", Path("g.npy"), "--batch-size", "64", "--total-noise-variance", "64", "--out",
                  Path("h2.npy"), "--json"}),
@@ -299,11 +301,71 @@ TEST_F(CliProgram, ARefusalLeavesNoFile) {
 TEST_F(CliProgram, NonsenseIsTheOraclesToRefuse) {
   oracle_.fail_after = 0;
   oracle_.failure = InvalidField("BATCH_SIZE_NOT_POSITIVE", "batch_size", "batch_size is 0");
-  EXPECT_EQ(Run({"estimate", "--oracle", "h:1", "--weights", "zeros", "--batch-size", "0", "--count", "5"}), 3);
+  EXPECT_EQ(Run({"query", "--oracle", "h:1", "--weights", "zeros", "--batch-size", "0", "--count", "5", "--out",
+                 Path("g.npy")}),
+            3);
   EXPECT_TRUE(oracle_.asked);
-  EXPECT_EQ(RunEstimate({}, "-9223372036854775808"), 1);  // the scripted oracle answers nothing
-  EXPECT_EQ(Json()["error"]["reason"], "COUNT_MISMATCH");
-  EXPECT_EQ(RunEstimate({}, "9223372036854775807"), 3);
+}
+
+// Catches: a limit of one request passed by several together, or gradients charged before the refusal. The words are
+// the oracle's, as are the exit codes.
+TEST_F(CliProgram, WhatTheOracleWouldRefuseIsNotAskedFor) {
+  oracle_.info.limits.max_count = 1000;
+  for (const char* estimator : {"auto", "covariance", "warm_up"}) {
+    for (const auto& [count, reason] : {std::pair("1001", "COUNT_TOO_LARGE"), std::pair("0", "COUNT_NOT_POSITIVE"),
+                                        std::pair("-9223372036854775808", "COUNT_NOT_POSITIVE"),
+                                        std::pair("9223372036854775807", "COUNT_TOO_LARGE")}) {
+      EXPECT_EQ(RunEstimate({"--estimator", estimator}, count), 3);
+      EXPECT_EQ(Json()["error"]["reason"], reason);
+      EXPECT_EQ(Json()["error"]["field"], "count");
+    }
+  }
+  EXPECT_EQ(Run({"estimate", "--oracle", "h:1", "--weights", "zeros", "--batch-size", "0", "--count", "5"}), 3);
+  EXPECT_FALSE(oracle_.asked);
+}
+
+TEST_F(CliProgram, TheEstimatorIsChosenAndSaid) {
+  oracle_.info.limits.max_weights_norm = 100;
+  ASSERT_EQ(RunEstimate({}), 0);  // standard normal gradients: nothing in excess, no design (norm 100, n = 64: allowed)
+  EXPECT_EQ(Json()["estimator"], "active");
+  EXPECT_THAT(std::string(Json()["reason"]), HasSubstr("designed weights of norm 100"));
+  oracle_.info.limits.max_weights_norm = 10;
+  ASSERT_EQ(RunEstimate({}), 0);
+  EXPECT_EQ(Json()["estimator"], "covariance");
+  EXPECT_EQ(Json()["gradients"], 1000);
+  EXPECT_EQ(Json()["unit_diagonal"], true);
+  EXPECT_NEAR(Json()["trace"], kDimension, 1e-12);
+  EXPECT_EQ(Json()["not_converged"].dump(), "[]");
+  oracle_.info.noise.curvature_probe = true;
+  ASSERT_EQ(RunEstimate({}), 0);
+  EXPECT_EQ(Json()["estimator"], "probe");
+  EXPECT_TRUE(oracle_.last_query.curvature_probe);
+  ASSERT_EQ(RunEstimate({"--estimator", "covariance", "--no-unit-diagonal"}), 0);
+  EXPECT_EQ(Json()["estimator"], "covariance");
+  EXPECT_TRUE(Json()["reason"].is_null());
+  EXPECT_EQ(Json()["unit_diagonal"], false);
+  EXPECT_EQ(Run({"estimate", "--oracle", "h:1", "--weights", "zeros", "--batch-size", "64", "--count", "1000"}), 0);
+  EXPECT_THAT(out_.str(), HasSubstr("estimator            probe: weights long enough for a design are not allowed; the "
+                                    "curvature probe is offered\n"));
+}
+
+// Catches: an estimator that the arguments rule out, run all the same, or refused without a word why.
+TEST_F(CliProgram, EstimatorsThatDoNotFitAreRefused) {
+  EXPECT_EQ(RunEstimate({"--estimator", "oas"}), 2);
+  EXPECT_EQ(Json()["error"]["reason"], "ESTIMATOR_UNKNOWN");
+  EXPECT_EQ(RunEstimate({"--estimator", "active", "--gradients-out", Path("g.npy")}), 2);
+  EXPECT_EQ(Json()["error"]["reason"], "ESTIMATOR_CONFLICT");
+  EXPECT_EQ(RunEstimate({"--estimator", "probe"}), 3);
+  EXPECT_EQ(Json()["error"]["reason"], "CURVATURE_PROBE_NOT_OFFERED");
+  EXPECT_EQ(RunEstimate({"--estimator", "two_level"}), 3);
+  EXPECT_EQ(Json()["error"]["reason"], "EXTRA_NOISE_NOT_OFFERED");
+  EXPECT_EQ(RunEstimate({"--estimator", "corrected"}, "6"), 2);
+  EXPECT_EQ(Json()["error"]["reason"], "TOO_FEW_GRADIENTS");
+  EXPECT_FALSE(oracle_.asked);
+  EXPECT_EQ(Run({"estimate", "--from", Path("g.npy"), "--estimator", "auto", "--batch-size", "8",
+                 "--total-noise-variance", "8", "--json"}),
+            2);
+  EXPECT_EQ(Json()["error"]["field"], "from");
 }
 
 TEST_F(CliProgram, AnUnwritableFolderIsFoundBeforeAsking) {

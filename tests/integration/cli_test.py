@@ -86,7 +86,7 @@ class HousePrices(unittest.TestCase):
   def test_estimate_agrees_with_numpy_and_with_the_owner(self):
     hessian_file, gradients_file = self.folder / "h.npy", self.folder / "g.npy"
     answer = self.ask("estimate", "--weights", "zeros", "--batch-size", 256, "--count", 2048, "--out", hessian_file,
-                      "--gradients-out", gradients_file)
+                      "--gradients-out", gradients_file, "--no-unit-diagonal")
     gradients, hessian = np.load(gradients_file), np.load(hessian_file)
     self.assertEqual(answer["gradients"], 2048)
     self.assertEqual(answer["total_noise_variance"], 256)
@@ -109,7 +109,7 @@ class HousePrices(unittest.TestCase):
   def test_a_recording_gives_the_same_estimate(self):
     gradients, first, second = (self.folder / name for name in ("g.npy", "h.npy", "h2.npy"))
     streamed = self.ask("estimate", "--weights", "zeros", "--batch-size", 64, "--count", 1000, "--out", first,
-                        "--gradients-out", gradients)
+                        "--gradients-out", gradients, "--no-unit-diagonal")
     recorded = client("estimate", "--from", gradients, "--batch-size", 64, "--total-noise-variance", 64, "--out", second,
                       "--json")
     self.assertEqual(recorded.returncode, 0, recorded.stderr)
@@ -200,7 +200,8 @@ class HousePrices(unittest.TestCase):
     self.assertEqual(np.load(self.folder / "g.npy").shape, (answer["count"], 31))
     self.assertLess(answer["count"], 1000000)
 
-    process = self.start("estimate", *common, "--out", self.folder / "h.npy", "--gradients-out", self.folder / "e.npy")
+    process = self.start("estimate", *common, "--out", self.folder / "h.npy", "--gradients-out", self.folder / "e.npy",
+                         "--no-unit-diagonal")
     answer = self.interrupt_after_gradients(process, "*e.npy*")
     gradients = np.load(self.folder / "e.npy")
     self.assertEqual(gradients.shape, (answer["gradients"], 31))
