@@ -73,7 +73,7 @@ nlohmann::ordered_json EstimateJson(const HessianEstimate& estimate, double seco
       {"dimension", estimate.dimension},
       {"batch_size", estimate.batch_size},
       {"gradients", estimate.gradients},
-      {"estimator", EstimatorName(estimate.estimator)},
+      {"estimator", std::string(EstimatorName(estimate.estimator))},
       {"reason", estimate.reason.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(estimate.reason)},
       {"unit_diagonal", estimate.unit_diagonal},
       {"not_converged", NotConvergedJson(estimate)},
