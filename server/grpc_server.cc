@@ -16,9 +16,6 @@
 namespace gradoracle {
 namespace {
 
-// Calls that were cut short get this long to end by themselves before they are cancelled.
-constexpr absl::Duration kCutShortGrace = absl::Milliseconds(500);
-
 // Linking reflection installs it in every server of the process; this takes it out of one.
 class WithoutReflection final : public grpc::ServerBuilderOption {
  public:
@@ -37,7 +34,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
   // Once in a process, before its first builder.
   static const bool reflection_available = (grpc::reflection::InitProtoReflectionServerBuilderPlugin(), true);
   static_cast<void>(reflection_available);
-  auto server = std::unique_ptr<GrpcServer>(new GrpcServer(health, admission));
+  auto server = std::unique_ptr<GrpcServer>(new GrpcServer(health, admission, options.cut_short_grace));
   grpc::ServerBuilder builder;
   AddSettings(options, builder);
   builder.AddListeningPort(options.listen, options.credentials, &server->port_);
@@ -68,7 +65,7 @@ bool GrpcServer::Shutdown(absl::Time deadline) {
   const bool idle = admission_->AwaitIdle(deadline);
   admission_->Terminate();
   // Also for a server found idle: the answer of its last call may still be on its way.
-  server_->Shutdown(absl::ToChronoTime(absl::Now() + kCutShortGrace));
+  server_->Shutdown(absl::ToChronoTime(absl::Now() + cut_short_grace_));
   server_->Wait();
   return idle;
 }

@@ -24,6 +24,8 @@ struct GrpcServerOptions {
   bool reflection = true;
   int max_streams_per_connection = 100;
   size_t memory_quota_bytes = size_t{256} << 20;  // of gRPC's buffers
+  // Calls that were cut short get this long to tell their callers why before they are cancelled.
+  absl::Duration cut_short_grace = absl::Milliseconds(500);
 };
 
 // The grpc::Server with the settings every gradoracle server has (limits, quota, keepalive: docs/operations). The
@@ -47,10 +49,12 @@ class GrpcServer {
   bool Shutdown(absl::Time deadline);
 
  private:
-  GrpcServer(HealthService* health, Admission* admission) : health_(health), admission_(admission) {}
+  GrpcServer(HealthService* health, Admission* admission, absl::Duration cut_short_grace)
+      : health_(health), admission_(admission), cut_short_grace_(cut_short_grace) {}
 
   HealthService* const health_;
   Admission* const admission_;
+  const absl::Duration cut_short_grace_;
   int port_ = 0;
   bool shut_down_ = false;
   std::unique_ptr<grpc::Server> server_;

@@ -30,8 +30,9 @@ class TestOracle {
     int64_t max_count = 1'000'000;
     int pool_threads = 2;
     bool reflection = true;
-    AdmissionOptions admission;
-    OracleServiceOptions service;
+    absl::Duration cut_short_grace = GrpcServerOptions().cut_short_grace;
+    AdmissionOptions admission = {};
+    OracleServiceOptions service = {};
     uint8_t secret = 7;
   };
 
@@ -48,6 +49,7 @@ class TestOracle {
     server_options.listen = "127.0.0.1:0";
     server_options.dimension = options.dimension;
     server_options.reflection = options.reflection;
+    server_options.cut_short_grace = options.cut_short_grace;
     auto server = GrpcServer::Start(server_options, &oracle_, &health_, &admission_);
     if (!server.ok()) ADD_FAILURE() << server.status();
     if (server.ok()) server_ = *std::move(server);

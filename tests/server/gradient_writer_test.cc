@@ -1,0 +1,74 @@
+#include "server/gradient_writer.h"
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "gtest/gtest.h"
+
+namespace gradoracle {
+namespace {
+
+RegressionData Data() {
+  RegressionData data;
+  data.features = RowMajorMatrix::Random(100, 3);
+  data.targets = Eigen::VectorXd::Random(100);
+  return data;
+}
+
+OracleInfo Info() {
+  OracleInfo info;
+  info.dimension = 3;
+  info.row_count = 100;
+  info.limits.max_batch_size = 100;
+  return info;
+}
+
+struct GradientWriterTest : testing::Test {
+  std::unique_ptr<GradientWriter> Writer() {
+    GradientQuery query;
+    query.weights = Eigen::Vector3d(1, 2, 3);
+    query.batch_size = 32;
+    query.count = 10;
+    auto admitted = admission.Admit("anonymous", query, 0);
+    auto stream = engine.Start(query, (*admitted)->key());
+    return std::make_unique<GradientWriter>(*std::move(admitted), *std::move(stream), ElementType::kFloat64, &cancelled,
+                                            [this](int64_t, int64_t count) { computed += count; });
+  }
+  const RegressionData data = Data();
+  const GradientEngine engine{&data, {Sampling::kIid, NoisePolicy(), /*residual_variance=*/0.25}};
+  Admission admission{Info(), ProcessSecret(std::array<uint8_t, 32>{}), {}};
+  std::atomic<bool> cancelled{false};
+  int64_t computed = 0;
+  std::string payload;
+};
+
+TEST_F(GradientWriterTest, ChargesAndComputesWhatItWrites) {
+  const auto writer = Writer();
+  ASSERT_TRUE(writer->Write(0, 4, payload).ok());
+  EXPECT_EQ(payload.size(), 4 * 3 * sizeof(double));
+  EXPECT_EQ(admission.gradients_charged(), 4);
+  EXPECT_EQ(computed, 4);
+}
+
+// Catches: a chunk charged for, though its caller has gone and nobody will get it.
+TEST_F(GradientWriterTest, ChargesNothingOnceCancelled) {
+  const auto writer = Writer();
+  cancelled = true;
+  EXPECT_EQ(writer->Write(0, 4, payload).code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(admission.gradients_charged(), 0);
+  EXPECT_EQ(computed, 0);
+}
+
+// Catches: gradients computed, and perhaps sent, although the ledger refused them.
+TEST_F(GradientWriterTest, ComputesNothingThatWasNotCharged) {
+  const auto writer = Writer();
+  admission.Terminate();
+  EXPECT_EQ(writer->Write(0, 4, payload).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(computed, 0);
+}
+
+}  // namespace
+}  // namespace gradoracle
