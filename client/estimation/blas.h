@@ -6,8 +6,8 @@
 #include "Eigen/Core"
 #include "core/regression_data.h"
 
-// The two BLAS operations the covariance lives on. OpenBLAS dispatches on the CPU at run time, so that a portable build
-// reaches full speed here (Eigen at x86-64-v2 is 3-4 times slower).
+// The BLAS operations that covariances and sketches live on. OpenBLAS dispatches on the CPU at run time, so that a
+// portable build reaches full speed here (Eigen at x86-64-v2 is 3-4 times slower).
 namespace gradoracle {
 
 // One triangle, diagonal included, of a symmetric (d, d) matrix stored by columns: element (i, j) is data[i + j *
@@ -26,6 +26,13 @@ void AddOuterProducts(const Eigen::Ref<const RowMajorMatrix>& rows, Triangle tri
 
 // triangle += factor * vector vector'.  vector: shape (d).
 void AddOuterProduct(double factor, const Eigen::VectorXd& vector, Triangle triangle);
+
+// The lower triangle of gram = rows rows'.  rows: shape (k, d), row-major, any row stride; gram: shape (k, k).
+void GramMatrix(const Eigen::Ref<const RowMajorMatrix>& rows, Eigen::MatrixXd& gram);
+
+// rows <- coefficients * rows in a panel's extra memory: coefficients (r, k) with r <= k, rows (k, d); the first r rows
+// hold the result, the others nothing of use.
+void CombineRows(const RowMajorMatrix& coefficients, Eigen::Ref<RowMajorMatrix> rows);
 
 // Sets OpenBLAS to one thread below dimension 2000, where the oracle's work outweighs the covariance's by far, and to
 // one per processor from there on. The setting is the process's: do not call while another thread computes.

@@ -1,7 +1,5 @@
 #include "client/estimation/hessian_estimator.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -9,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/estimation/finish_estimate.h"
+#include "client/estimation/hessian_form.h"
 #include "client/estimation/kappa.h"
 #include "client/estimation/split_limit.h"
 #include "core/errors.h"
@@ -22,7 +21,6 @@ constexpr int64_t kLargestBlockSize = 64;
 constexpr double kKappaWarning = 0.05;
 
 int64_t BlockSize(int64_t expected_count);
-absl::Status CheckMemory(int64_t dimension);
 std::optional<std::string> BiasWarning(const HessianEstimate& estimate, bool unit_diagonal_known);
 
 }  // namespace
@@ -49,7 +47,8 @@ absl::StatusOr<HessianEstimator> HessianEstimator::Create(int64_t dimension, con
         "COUNT_NEGATIVE", "count",
         absl::StrCat("expected count is ", options.expected_count, ", but must be 0 (unknown) or more"));
   }
-  GRADORACLE_RETURN_IF_ERROR(CheckMemory(dimension));
+  GRADORACLE_RETURN_IF_ERROR(
+      CheckMemory(HessianForm::kDense, dimension, options.expected_count, kDefaultSketchRows));
   return HessianEstimator(StreamingCovariance(dimension, BlockSize(options.expected_count)), options);
 }
 
@@ -122,20 +121,6 @@ namespace {
 int64_t BlockSize(int64_t expected_count) {
   if (expected_count == 0) return kUnknownBlockSize;
   return std::clamp<int64_t>(expected_count / ScatterGroups::kGroups, 2, kLargestBlockSize);
-}
-
-absl::Status CheckMemory(int64_t dimension) {
-  // Estimate adds the Hessian, a copy for the eigenvalues and three work matrices of the split differences.
-  const double d = static_cast<double>(dimension);
-  const double needed = StreamingCovariance::MemoryBytes(dimension) + 5 * sizeof(double) * d * d;
-  const double memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
-  // BLAS counts in 32-bit integers; far above what the memory of a machine allows today.
-  if (needed <= 0.75 * memory && dimension < (int64_t{1} << 30)) return absl::OkStatus();
-  return MakeError(
-      absl::StatusCode::kResourceExhausted, "MEMORY_EXCEEDED", "dimension",
-      absl::StrFormat("dimension is %d: a (d, d) covariance with its error bar needs %.0f bytes, more than "
-                      "3/4 of the %.0f bytes of this machine",
-                      dimension, needed, memory));
 }
 
 // Two watches. kappa tells of the signal in the gradients for nearly Gaussian features; on real data the excess of the

@@ -72,7 +72,7 @@ class HessianEstimator {
     bool impose_unit_diagonal = false;
   };
 
-  // Errors: kInvalidArgument naming the field; kResourceExhausted when d^2 memory (said in bytes) exceeds 3/4 of RAM.
+  // Errors: kInvalidArgument naming the field; kResourceExhausted MEMORY_EXCEEDED (hessian_form.h).
   static absl::StatusOr<HessianEstimator> Create(int64_t dimension, const Options& options);
 
   // Adds gradients, shape (k, d). Errors: kInvalidArgument (dimension, non-finite entry: nothing of the block is
