@@ -25,7 +25,8 @@ namespace {
 bool AsksOnce(Estimator estimator);
 // Whose an error of EstimateHessian is.
 ErrorOrigin OriginOf(const absl::Status& status, const WatchedSource& watched, ErrorOrigin source);
-absl::Status WriteSquare(NpyWriter& writer, const Eigen::MatrixXd& matrix);
+// The Hessian, or B of another form.
+absl::Status WriteHessian(NpyWriter& writer, const HessianEstimate& estimate);
 // NpyWriter for a path; empty for no path.
 absl::StatusOr<std::optional<NpyWriter>> OpenWriter(const std::string& path);
 
@@ -38,7 +39,8 @@ std::string EstimateCommand::Description() const {
 void EstimateCommand::AddFlags(FlagSet& flags) {
   connection.AddTo(flags);
   gradients.AddTo(flags, " (with --from: as recorded)", " (with --from: default all)");
-  flags.Text("--out", out, "Where to write the Hessian (.npy, float64, dimension x dimension)", "FILE.npy");
+  flags.Text("--out", out, "Where to write the Hessian (.npy, float64, dimension x dimension; B of another --form)",
+             "FILE.npy");
   flags.Text("--gradients-out", gradients_out, "Also record the gradients", "FILE.npy");
   flags.Text("--from", from, "Take gradients recorded earlier instead of asking an oracle", "FILE.npy");
   flags.Text(
@@ -51,6 +53,20 @@ void EstimateCommand::AddFlags(FlagSet& flags) {
   flags.Switch(
       "--no-unit-diagonal", no_unit_diagonal,
       "Do not scale the estimate to the unit diagonal that the Hessian of a standardised oracle is known to have");
+  flags.Text("--form", typed_form_,
+             "What the Hessian is held as. dense (default): (d, d). For d too large for that, --out holds B with\n"
+             "Hessian = B'B: row_space, at most count rows, keeps all gradients; sketch, --sketch-rows rows, leaves\n"
+             "out a known remainder, in memory that does not grow with the count",
+             "NAME");
+  flags.Text("--sketch-rows", typed_sketch_rows_, "Rows of the sketch (default 64); more than the effective rank", "L");
+  flags.Text("--shrinkage", typed_shrinkage_,
+             "Make the Hessian fit for inversion: ledoit_wolf, oas, nonlinear or spiked (default none); the relative\n"
+             "error stays that of the Hessian before",
+             "NAME");
+  flags.Text("--trim", typed_trim_,
+             "Leave out this share of the gradients, the farthest: against an oracle that sometimes sends nonsense.\n"
+             "Above 0, at most 0.25, e.g. 0.05; batches of 32 rows and more",
+             "P");
   flags.Text("--level", typed_level_, "Confidence of the error limit, above 0.5 and below 1 (default 0.95)", "P");
   flags.Text("--total-noise-variance", typed_total_noise_variance_,
              "Variance of the target noise, the residual's included. The oracle tells it for its rules `calibrated`\n"
@@ -71,6 +87,7 @@ absl::Status EstimateCommand::Check() {
   if (gradients.count() == 1) {
     return InvalidField("TOO_FEW_GRADIENTS", "count", "count is 1, but a covariance needs at least 2 gradients");
   }
+  GRADORACLE_RETURN_IF_ERROR(CheckForm());
   GRADORACLE_RETURN_IF_ERROR(CheckEstimator());
   GRADORACLE_RETURN_IF_ERROR(CheckDifferentFiles({{"out", out}, {"gradients_out", gradients_out}, {"from", from}}));
   GRADORACLE_RETURN_IF_ERROR(ParseLevel(typed_level_, level));
@@ -78,9 +95,30 @@ absl::Status EstimateCommand::Check() {
   return ParsePositive(typed_total_noise_variance_, "total_noise_variance", total_noise_variance.emplace());
 }
 
+absl::Status EstimateCommand::CheckForm() {
+  if (!typed_form_.empty()) {
+    GRADORACLE_ASSIGN_OR_RETURN(form, ParseHessianForm(typed_form_));
+  }
+  if (!typed_shrinkage_.empty()) {
+    GRADORACLE_ASSIGN_OR_RETURN(shrinkage, ParseShrinkageMethod(typed_shrinkage_));
+  }
+  if (!typed_sketch_rows_.empty()) {
+    GRADORACLE_RETURN_IF_ERROR(ParseInteger(typed_sketch_rows_, "sketch_rows", sketch_rows));
+    if (form != HessianForm::kSketch) {
+      return InvalidField("FORM_CONFLICT", "sketch_rows", "sketch_rows: only --form sketch has them");
+    }
+  }
+  if (typed_trim_.empty()) return absl::OkStatus();
+  GRADORACLE_RETURN_IF_ERROR(ParseNumber(typed_trim_, "trim", trim));
+  if (trim > 0) return absl::OkStatus();  // how large it may be is the library's to say
+  return InvalidField("TRIM_OUT_OF_RANGE", "trim",
+                      absl::StrCat("trim is ", typed_trim_, ", but must be above 0: leave it out to trim nothing"));
+}
+
 absl::Status EstimateCommand::CheckEstimator() {
-  // Both are about gradients of one point: the plain covariance, unless asked otherwise.
-  const bool one_point = !from.empty() || !gradients_out.empty();
+  // All are about gradients of one point: the plain covariance, unless asked otherwise.
+  const bool one_point = !from.empty() || !gradients_out.empty() || form != HessianForm::kDense || trim != 0 ||
+                         shrinkage != ShrinkageMethod::kNone;
   estimator = one_point ? Estimator::kCovariance : Estimator::kAuto;
   if (typed_estimator_.empty()) return absl::OkStatus();
   GRADORACLE_ASSIGN_OR_RETURN(estimator, ParseEstimator(typed_estimator_));
@@ -128,6 +166,10 @@ Outcome EstimateCommand::Run(Environment& environment) {
   options.count = gradients.count().value_or(info->limits.max_count);
   options.total_noise_variance = total_noise_variance;
   options.impose_unit_diagonal = !no_unit_diagonal;
+  options.form = form;
+  options.sketch_rows = sketch_rows;
+  options.trim = trim;
+  options.shrinkage = shrinkage;
   options.level = level;
   if (!recorded) {
     absl::StatusOr<Eigen::VectorXd> weights = ReadWeights(gradients.weights(), info->dimension);
@@ -172,14 +214,17 @@ Outcome EstimateCommand::Run(Environment& environment) {
     return {WithSuffix(estimate.status(), how_far), OriginOf(estimate.status(), watched, origin), interrupted};
   }
   if (hessian_writer->has_value()) {
-    if (absl::Status written = WriteSquare(**hessian_writer, estimate->hessian); !written.ok())
-      return RunError(written);
+    const absl::Status written = WriteHessian(**hessian_writer, *estimate);
+    if (!written.ok()) return RunError(written);
   }
   if (connection.json()) {
     environment.out << EstimateJson(*estimate, watched.seconds()).dump(2) << "\n";
   } else {
     environment.out << EstimateText(*estimate, watched.seconds(), environment.colour);
-    if (!out.empty()) environment.out << "Hessian written to   " << out << "\n";
+    if (!out.empty()) {
+      environment.out << (form == HessianForm::kDense ? "Hessian written to   " : "B written to         ") << out
+                      << "\n";
+    }
     if (!gradients_out.empty()) environment.out << "gradients written to " << gradients_out << "\n";
     if (interrupted) environment.out << "interrupted after " << watched.count() << " gradients\n";
   }
@@ -201,10 +246,15 @@ ErrorOrigin OriginOf(const absl::Status& status, const WatchedSource& watched, E
   return usage && !watched.asked() ? ErrorOrigin::kUsage : ErrorOrigin::kRun;
 }
 
-absl::Status WriteSquare(NpyWriter& writer, const Eigen::MatrixXd& matrix) {
+absl::Status WriteHessian(NpyWriter& writer, const HessianEstimate& estimate) {
+  if (estimate.form != HessianForm::kDense) {
+    const RowMajorMatrix& factor = estimate.factor;
+    GRADORACLE_RETURN_IF_ERROR(writer.Append({factor.data(), static_cast<size_t>(factor.size())}));
+    return writer.Finish(std::array<int64_t, 2>{factor.rows(), factor.cols()});
+  }
   // Symmetric: columns are rows.
-  if (absl::Status status = writer.Append({matrix.data(), static_cast<size_t>(matrix.size())}); !status.ok())
-    return status;
+  const Eigen::MatrixXd& matrix = estimate.hessian;
+  GRADORACLE_RETURN_IF_ERROR(writer.Append({matrix.data(), static_cast<size_t>(matrix.size())}));
   return writer.Finish(std::array<int64_t, 2>{matrix.rows(), matrix.cols()});
 }
 

@@ -8,6 +8,8 @@
 #include "client/cli/connection_flags.h"
 #include "client/cli/gradient_flags.h"
 #include "client/estimation/estimator_name.h"
+#include "client/estimation/hessian_form.h"
+#include "client/estimation/shrinkage.h"
 
 namespace gradoracle {
 
@@ -27,13 +29,22 @@ class EstimateCommand : public Command {
   std::string from;
   Estimator estimator = Estimator::kAuto;
   bool no_unit_diagonal = false;
+  HessianForm form = HessianForm::kDense;
+  int64_t sketch_rows = kDefaultSketchRows;
+  double trim = 0;
+  ShrinkageMethod shrinkage = ShrinkageMethod::kNone;
   double level = 0.95;
   std::optional<double> total_noise_variance;
 
  private:
+  absl::Status CheckForm();
   absl::Status CheckEstimator();
 
   std::string typed_estimator_;
+  std::string typed_form_;
+  std::string typed_sketch_rows_;
+  std::string typed_trim_;
+  std::string typed_shrinkage_;
   std::string typed_level_;
   std::string typed_total_noise_variance_;
 };

@@ -62,7 +62,31 @@ std::string ErrorInWords(const HessianEstimate& estimate) {
   } else {
     absl::StrAppendFormat(&words, "; no upper limit at %g %% confidence: too few gradients", 100 * error.level);
   }
+  if (estimate.form == HessianForm::kSketch) return words + " (sampling error and what the sketch leaves out)";
+  if (estimate.shrinkage.has_value()) return words + " (sampling error only, before shrinkage)";
   return words + " (sampling error only)";
+}
+
+// Lines about what else was done to the estimate; empty for most.
+std::string FormText(const HessianEstimate& estimate) {
+  std::string text;
+  if (estimate.trimmed > 0) {
+    absl::StrAppendFormat(&text, "trimmed              %d gradients, the farthest from the centre\n", estimate.trimmed);
+  }
+  if (estimate.form != HessianForm::kDense) {
+    absl::StrAppendFormat(&text, "form                 %s: B of %d rows, B'B is below the Hessian by at most %.3g\n",
+                          HessianFormName(estimate.form), estimate.factor.rows(), estimate.left_out);
+  }
+  if (estimate.shrinkage.has_value()) {
+    absl::StrAppendFormat(&text, "shrinkage            %s", ShrinkageMethodName(estimate.shrinkage->method));
+    if (estimate.shrinkage->intensity.has_value()) {
+      absl::StrAppendFormat(&text, ", intensity %.4g", *estimate.shrinkage->intensity);
+    }
+    if (estimate.shrinkage->spikes.has_value())
+      absl::StrAppendFormat(&text, ", %d spikes", *estimate.shrinkage->spikes);
+    text += "; what follows is of the shrunk Hessian\n";
+  }
+  return text;
 }
 
 }  // namespace
@@ -75,6 +99,7 @@ nlohmann::ordered_json EstimateJson(const HessianEstimate& estimate, double seco
       {"gradients", estimate.gradients},
       {"estimator", std::string(EstimatorName(estimate.estimator))},
       {"reason", estimate.reason.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(estimate.reason)},
+      {"form", std::string(HessianFormName(estimate.form))},
       {"unit_diagonal", estimate.unit_diagonal},
       {"not_converged", NotConvergedJson(estimate)},
       {"total_noise_variance", NoiseJson(estimate)},
@@ -86,6 +111,16 @@ nlohmann::ordered_json EstimateJson(const HessianEstimate& estimate, double seco
        {{"estimate", OrNull(estimate.relative_error.estimate)},
         {"upper", OrNull(estimate.relative_error.upper)},
         {"level", estimate.relative_error.level}}}};
+  if (estimate.form != HessianForm::kDense) {
+    json["factor_rows"] = estimate.factor.rows();
+    json["left_out"] = estimate.left_out;
+  }
+  if (estimate.trimmed > 0) json["trimmed"] = estimate.trimmed;
+  if (estimate.shrinkage.has_value()) {
+    json["shrinkage"] = {{"method", std::string(ShrinkageMethodName(estimate.shrinkage->method))}};
+    if (estimate.shrinkage->intensity.has_value()) json["shrinkage"]["intensity"] = *estimate.shrinkage->intensity;
+    if (estimate.shrinkage->spikes.has_value()) json["shrinkage"]["spikes"] = *estimate.shrinkage->spikes;
+  }
   if (estimate.bias_warning.has_value()) json["bias_warning"] = *estimate.bias_warning;
   json["seconds"] = seconds;
   json["gradients_per_second"] = PerSecond(estimate, seconds);
@@ -107,11 +142,12 @@ std::string EstimateText(const HessianEstimate& estimate, double seconds, bool c
   }
   absl::StrAppendFormat(&text, "mean gradient        norm %.4g\n", estimate.mean_gradient.norm());
   absl::StrAppendFormat(&text, "relative error       %s%s%s\n", strong, ErrorInWords(estimate), plain);
+  text += FormText(estimate);
   absl::StrAppendFormat(&text, "trace                %.4g\n", estimate.trace);
   absl::StrAppendFormat(&text, "effective rank       %.4g (trace / largest eigenvalue)\n", estimate.effective_rank);
   text += "eigenvalues\n";
   const int64_t shown = std::min<int64_t>(kShownEigenvalues, estimate.eigenvalues.size());
-  const double largest = estimate.eigenvalues(0);
+  const double largest = shown > 0 ? estimate.eigenvalues(0) : 0;
   for (int64_t j = 0; j < shown; ++j) {
     const double value = estimate.eigenvalues(j);
     const double share = largest > 0 ? std::clamp(value / largest, 0.0, 1.0) : 0;

@@ -5,10 +5,20 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/estimation/finish_estimate.h"
+#include "client/estimation/shrink_estimate.h"
 #include "core/errors.h"
 #include "core/status_macros.h"
 
 namespace gradoracle {
+namespace {
+
+absl::Status AddTo(const EstimationRun& run, const Eigen::Ref<const RowMajorMatrix>& block,
+                   HessianEstimator& estimator) {
+  GRADORACLE_RETURN_IF_ERROR(estimator.Add(block));
+  return run.fourth_moment != nullptr ? run.fourth_moment->Add(block) : absl::OkStatus();
+}
+
+}  // namespace
 
 GradientQuery QueryAt(const EstimationRun& run, const Eigen::VectorXd& weights, int64_t count,
                       const NoiseChoice& noise) {
@@ -31,7 +41,16 @@ absl::StatusOr<HessianEstimator> MakeEstimator(const EstimationRun& run, double 
 }
 
 absl::Status Gather(const EstimationRun& run, const GradientQuery& query, HessianEstimator& estimator) {
-  return run.requests.Send(query, [&](const Eigen::Ref<const RowMajorMatrix>& block) { return estimator.Add(block); });
+  return run.requests.Send(query,
+                           [&](const Eigen::Ref<const RowMajorMatrix>& block) { return AddTo(run, block, estimator); });
+}
+
+absl::Status GatherTrimmed(const EstimationRun& run, const GradientQuery& query, GradientTrimmer& trimmer,
+                           HessianEstimator& estimator) {
+  const auto keep = [&](const Eigen::Ref<const RowMajorMatrix>& block) { return AddTo(run, block, estimator); };
+  GRADORACLE_RETURN_IF_ERROR(run.requests.Send(
+      query, [&](const Eigen::Ref<const RowMajorMatrix>& block) { return trimmer.Add(block, keep); }));
+  return trimmer.Finish(keep);
 }
 
 absl::StatusOr<HessianEstimate> CovarianceEstimate(const EstimationRun& run, const HessianEstimator& estimator,
@@ -41,6 +60,8 @@ absl::StatusOr<HessianEstimate> CovarianceEstimate(const EstimationRun& run, con
   if (run.unit_diagonal_known() && used != Estimator::kProbe) {
     FindExcessDiagonal(run.info.feature_names, estimator.count(), estimate);
   }
+  GRADORACLE_RETURN_IF_ERROR(
+      ShrinkEstimate(run.options.shrinkage, estimator.covariance(), run.fourth_moment, estimate));
   estimate.estimator = used;
   estimate.weights = weights;
   return estimate;

@@ -6,6 +6,8 @@
 #include "absl/random/bit_gen_ref.h"
 #include "absl/status/statusor.h"
 #include "client/estimation/estimator.h"
+#include "client/estimation/fourth_moment.h"
+#include "client/estimation/gradient_trimmer.h"
 #include "client/estimation/noise_choice.h"
 #include "client/estimation/requests.h"
 #include "core/oracle_info.h"
@@ -18,6 +20,7 @@ struct EstimationRun {
   const OracleInfo& info;
   Requests& requests;
   absl::BitGenRef generator;
+  FourthMoment* fourth_moment = nullptr;  // gathered beside the covariance where the shrinkage needs it
 
   bool unit_diagonal_known() const { return info.scaling == "standardised"; }
   bool impose_unit_diagonal() const { return unit_diagonal_known() && options.impose_unit_diagonal; }
@@ -32,6 +35,10 @@ absl::StatusOr<HessianEstimator> MakeEstimator(const EstimationRun& run, double 
 
 // The query's gradients added to `estimator`.
 absl::Status Gather(const EstimationRun& run, const GradientQuery& query, HessianEstimator& estimator);
+
+// The same, but for the gradients that `trimmer` leaves out. The stream may be stopped early.
+absl::Status GatherTrimmed(const EstimationRun& run, const GradientQuery& query, GradientTrimmer& trimmer,
+                           HessianEstimator& estimator);
 
 // The estimate from what `estimator` holds, a covariance at `weights`: with not_converged, gradients (all the run's)
 // and `used`, the estimator's name, filled in. Errors: kCancelled INTERRUPTED when the run was stopped with fewer

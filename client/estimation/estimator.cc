@@ -1,8 +1,11 @@
 #include "client/estimation/estimator.h"
 
+#include <string>
+
 #include "absl/strings/str_cat.h"
 #include "client/estimation/blas.h"
 #include "client/estimation/estimation_run.h"
+#include "client/estimation/fourth_moment.h"
 #include "core/errors.h"
 #include "core/query_policy.h"
 #include "core/status_macros.h"
@@ -20,6 +23,33 @@ absl::Status CheckTogether(const EstimationOptions& options, const OracleInfo& i
   query.batch_size = options.batch_size;
   query.count = options.count;
   return ValidateQuery(query, info);
+}
+
+// form, trim and shrinkage are about one sample covariance.
+absl::Status CheckOnlyForCovariances(const EstimationOptions& options) {
+  const bool covariance = options.estimator == Estimator::kCovariance;
+  const auto conflict = [&](absl::string_view field, absl::string_view why) {
+    return InvalidField("ESTIMATOR_CONFLICT", field, absl::StrCat(field, ": ", why));
+  };
+  const std::string name(EstimatorName(options.estimator));
+  if (options.trim != 0 && !covariance) {
+    return conflict("trim", absl::StrCat("only `covariance` can leave gradients out, not `", name, "`"));
+  }
+  if (options.shrinkage != ShrinkageMethod::kNone && !covariance && options.estimator != Estimator::kProbe) {
+    return conflict("shrinkage",
+                    absl::StrCat("only `covariance` and `probe` are sample covariances, which shrinkage is "
+                                 "made for, not `",
+                                 name, "`"));
+  }
+  if (options.form == HessianForm::kDense) return absl::OkStatus();
+  if (!covariance) {
+    return conflict("form", absl::StrCat("only `covariance` does without a (d, d) matrix, not `", name, "`"));
+  }
+  if (options.trim != 0) return conflict("trim", "needs a (d, d) matrix, so the form must be dense");
+  if (options.shrinkage != ShrinkageMethod::kNone) {
+    return conflict("shrinkage", "needs a (d, d) matrix, so the form must be dense");
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<HessianEstimate> Dispatch(EstimationRun& run) {
@@ -52,8 +82,11 @@ absl::StatusOr<HessianEstimate> EstimateHessian(GradientSource& source, const Es
   }
   GRADORACLE_ASSIGN_OR_RETURN(const OracleInfo info, source.Info());
   GRADORACLE_RETURN_IF_ERROR(CheckTogether(options, info));
+  GRADORACLE_RETURN_IF_ERROR(CheckOnlyForCovariances(options));
   Requests requests(source, options.count, options.progress);
+  FourthMoment fourth_moment(info.dimension);
   EstimationRun run{options, info, requests, generator};
+  if (options.shrinkage == ShrinkageMethod::kLedoitWolf) run.fourth_moment = &fourth_moment;
   GRADORACLE_ASSIGN_OR_RETURN(HessianEstimate estimate, Dispatch(run));
   estimate.gradients = requests.gathered();
   return estimate;

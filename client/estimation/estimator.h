@@ -9,7 +9,9 @@
 #include "absl/status/statusor.h"
 #include "client/estimation/estimator_name.h"
 #include "client/estimation/hessian_estimator.h"
+#include "client/estimation/hessian_form.h"
 #include "client/estimation/requests.h"
+#include "client/estimation/shrinkage.h"
 #include "core/gradient_source.h"
 
 namespace gradoracle {
@@ -32,12 +34,20 @@ struct EstimationOptions {
   std::optional<double> total_noise_variance;
   bool impose_unit_diagonal = true;  // where diag H = 1 is known (scaling `standardised`)
   double level = 0.95;               // of the error limit, in (0.5, 1)
+  // For dimensions without room for a (d, d) matrix (hessian_form.h). Only `covariance`, untrimmed and not shrunk.
+  HessianForm form = HessianForm::kDense;
+  int64_t sketch_rows = kDefaultSketchRows;
+  // Share of the gradients to leave out, the farthest (gradient_trimmer.h); 0: none. Only `covariance`.
+  double trim = 0;
+  // Shrink the estimate for inversion (shrinkage.h). Only `covariance` and `probe`: no other is a sample covariance.
+  ShrinkageMethod shrinkage = ShrinkageMethod::kNone;
   // False stops: the estimate is then made from what has been gathered, if the estimator can.
   ProgressFunction progress;
 };
 
 // `generator` draws the frame of `active` and the signs of the error limits.
 // Errors, apart from those of the source: kInvalidArgument of HessianEstimator::Create and ChooseNoise;
+//   kInvalidArgument ESTIMATOR_CONFLICT (form, trim or shrinkage with an estimator, or another form, they do not suit);
 //   kOutOfRange COUNT_TOO_LARGE and the like, before anything is asked, when several requests together would pass a
 //   limit of one [core/query_policy.h];
 //   kFailedPrecondition TOO_FEW_GRADIENTS (what the estimator needs, in words), CORRECTION_REFUSED (kappa_hat > 0.25:

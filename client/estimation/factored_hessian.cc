@@ -39,7 +39,7 @@ int64_t FactoredHessianEstimator::count() const {
   return std::visit([](const auto& scatter) { return scatter.count(); }, scatter_);
 }
 
-absl::StatusOr<FactoredHessian> FactoredHessianEstimator::TakeEstimate(absl::BitGenRef generator, double level) {
+absl::StatusOr<HessianEstimate> FactoredHessianEstimator::TakeEstimate(absl::BitGenRef generator, double level) {
   if (!(level > 0.5 && level < 1)) {
     return InvalidField("LEVEL_OUT_OF_RANGE", "level",
                         absl::StrCat("level is ", level, ", but must be above 0.5 and below 1"));
@@ -53,8 +53,8 @@ absl::StatusOr<FactoredHessian> FactoredHessianEstimator::TakeEstimate(absl::Bit
                                               : std::get<ScatterSketch>(scatter_).Factor(generator, kSignDraws);
   const double scale =
       static_cast<double>(options_.batch_size) / options_.total_noise_variance / static_cast<double>(factor.count - 1);
-  FactoredHessian result;
-  HessianEstimate& estimate = result.estimate;
+  HessianEstimate estimate;
+  estimate.form = options_.form;
   estimate.dimension = factor.mean.size();
   estimate.batch_size = options_.batch_size;
   estimate.gradients = factor.count;
@@ -65,13 +65,13 @@ absl::StatusOr<FactoredHessian> FactoredHessianEstimator::TakeEstimate(absl::Bit
   const double norm = estimate.eigenvalues.size() > 0 ? estimate.eigenvalues(0) : 0;
   estimate.effective_rank = norm > 0 ? estimate.trace / norm : 0;
   estimate.relative_error = ErrorLimit(factor, level);
-  result.left_out = scale * factor.deficit;
-  result.factor = std::move(factor.rows);
-  result.factor *= std::sqrt(scale);
-  if (!result.factor.allFinite()) {
+  estimate.left_out = scale * factor.deficit;
+  estimate.factor = std::move(factor.rows);
+  estimate.factor *= std::sqrt(scale);
+  if (!estimate.factor.allFinite()) {
     return InvalidField("NOT_FINITE", "gradients", "gradients: entries so large that their products overflow");
   }
-  return result;
+  return estimate;
 }
 
 namespace {

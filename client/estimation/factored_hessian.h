@@ -16,19 +16,9 @@
 namespace gradoracle {
 
 // The Hessian of hessian_estimator.h where d is too large for a (d, d) matrix: H_hat = (n / tau^2) Cov(g) is returned
-// as a factor B of few rows, H_hat ~ B'B. Products H_hat v = B'(B v) cost O(k d).
-struct FactoredHessian {
-  // As for a dense estimate, with `hessian` left empty and `eigenvalues` the k squared lengths of B's rows, descending;
-  // `trace` is that of all of Cov(g), what B leaves out included. relative_error.upper = U / (||B'B||_2 - U) with U the
-  // sampling limit of theory 1.3 (as ever), plus for a sketch what it may have left out of the Hessian and of the split
-  // differences. No kappa.
-  HessianEstimate estimate;
-  RowMajorMatrix factor;  // B: (k, d), orthogonal rows, longest first
-  // 0 <= H_hat - B'B <= left_out I, known, not estimated: 0 for row_space.
-  double left_out = 0;
-};
-
-// Not thread-safe.
+// as a factor B of few rows, H_hat ~ B'B (HessianEstimate::factor). Products H_hat v = B'(B v) cost O(k d).
+// relative_error.upper = U / (||B'B||_2 - U) with U the sampling limit of theory 1.3, as ever, plus for a sketch what
+// it may have left out of the Hessian and of the split differences. No kappa, no bias warning. Not thread-safe.
 class FactoredHessianEstimator {
  public:
   struct Options {
@@ -49,7 +39,7 @@ class FactoredHessianEstimator {
 
   // The estimate, and with it this object's memory: it is empty afterwards. `generator` draws the signs of the error
   // limit. level in (0.5, 1). Errors: kFailedPrecondition TOO_FEW_GRADIENTS (fewer than 2).
-  absl::StatusOr<FactoredHessian> TakeEstimate(absl::BitGenRef generator, double level);
+  absl::StatusOr<HessianEstimate> TakeEstimate(absl::BitGenRef generator, double level);
 
  private:
   using Scatter = std::variant<RowSpace, ScatterSketch>;

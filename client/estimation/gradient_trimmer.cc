@@ -190,9 +190,7 @@ Eigen::MatrixXd ShrunkCovarianceOf(const RowMajorMatrix& rows) {
   const double fourth_moment = centred.rowwise().squaredNorm().squaredNorm();
   // Collinear features, or rows that are all but equal: never less than a thousandth of the mean variance.
   const double intensity = std::max(1e-3, LedoitWolfIntensity(covariance, rows.rows(), fourth_moment));
-  Eigen::MatrixXd shrunk = (1 - intensity) * covariance;
-  shrunk.diagonal().array() += intensity * level;
-  return shrunk;
+  return ShrinkTowardsIdentity(covariance, intensity);
 }
 
 }  // namespace

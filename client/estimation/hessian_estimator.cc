@@ -47,8 +47,7 @@ absl::StatusOr<HessianEstimator> HessianEstimator::Create(int64_t dimension, con
         "COUNT_NEGATIVE", "count",
         absl::StrCat("expected count is ", options.expected_count, ", but must be 0 (unknown) or more"));
   }
-  GRADORACLE_RETURN_IF_ERROR(
-      CheckMemory(HessianForm::kDense, dimension, options.expected_count, kDefaultSketchRows));
+  GRADORACLE_RETURN_IF_ERROR(CheckMemory(HessianForm::kDense, dimension, options.expected_count, kDefaultSketchRows));
   return HessianEstimator(StreamingCovariance(dimension, BlockSize(options.expected_count)), options);
 }
 

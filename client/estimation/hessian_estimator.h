@@ -10,6 +10,8 @@
 #include "absl/random/bit_gen_ref.h"
 #include "absl/status/statusor.h"
 #include "client/estimation/estimator_name.h"
+#include "client/estimation/hessian_form.h"
+#include "client/estimation/shrinkage.h"
 #include "client/estimation/streaming_covariance.h"
 #include "core/regression_data.h"
 
@@ -32,13 +34,28 @@ struct HessianEstimate {
   int64_t batch_size = 0;
   int64_t gradients = 0;  // spent in all, by every request
   double total_noise_variance = 0;
-  Eigen::MatrixXd hessian;        // (d, d), symmetric
+  Eigen::MatrixXd hessian;        // (d, d), symmetric; empty unless `form` is dense
   bool unit_diagonal = false;     // diag H = 1 was known and has been imposed [theory 1.4.6]
   Eigen::VectorXd raw_diagonal;   // (d), of the estimate before that
   Eigen::VectorXd mean_gradient;  // (d)
   Eigen::VectorXd eigenvalues;    // of hessian, descending
   double trace = 0;
   double effective_rank = 0;  // trace / largest eigenvalue
+  // What `hessian` stands for. The other forms hold it as B (k, d), orthogonal rows, longest first:
+  // 0 <= H_hat - B'B <= left_out I, known, not estimated (0 for row_space). `eigenvalues` are then those k of B'B,
+  // `trace` is all of H_hat's, and no unit diagonal is imposed.
+  HessianForm form = HessianForm::kDense;
+  RowMajorMatrix factor;
+  double left_out = 0;
+  int64_t trimmed = 0;  // gradients left out as too far off (gradient_trimmer.h)
+  // Set when hessian, eigenvalues, trace and effective_rank have been shrunk for inversion (shrinkage.h).
+  // relative_error stays that of the estimate before: shrinking hardly changes the top eigenvalues, which make it.
+  struct Shrinkage {
+    ShrinkageMethod method = ShrinkageMethod::kNone;
+    std::optional<double> intensity;
+    std::optional<int64_t> spikes;
+  };
+  std::optional<Shrinkage> shrinkage;
   // Own relative error ||H_hat - H||_2 / ||H||_2 (sampling only). estimate: split's mean, (1 + .5 sqrt(r/m)) mean_D /
   // ||H_hat||; upper: U / (||H_hat|| - U), U = (1 + .5 sqrt(r/m)) (mean_D + 1.25 z_level sd_D) [theory 1.3, split+z];
   // nullopt when U >= ||H_hat||, or when fewer than 8 pairs of blocks have been seen.

@@ -29,7 +29,6 @@ constexpr std::pair<ShrinkageMethod, absl::string_view> kNames[] = {
 
 absl::Status Check(ShrinkageMethod method, const Eigen::Ref<const Eigen::MatrixXd>& covariance, int64_t count,
                    std::optional<double> fourth_moment);
-Eigen::MatrixXd TowardsIdentity(const Eigen::Ref<const Eigen::MatrixXd>& covariance, double intensity);
 Eigen::MatrixXd Compose(const Eigen::MatrixXd& eigenvectors, const Eigen::VectorXd& eigenvalues);
 
 // How many of the eigenvalues belong to the data, and in how many dimensions these live: with collinear features fewer
@@ -45,6 +44,7 @@ struct Density {
   Eigen::VectorXd hilbert;  // H_i
 };
 Density KernelDensity(const Eigen::VectorXd& eigenvalues, double bandwidth);
+double KernelHilbertTransform(double x);
 
 }  // namespace
 
@@ -74,7 +74,7 @@ absl::StatusOr<ShrunkCovariance> Shrink(ShrinkageMethod method, const Eigen::Ref
   if (method == ShrinkageMethod::kLedoitWolf || method == ShrinkageMethod::kOas) {
     shrunk.intensity = method == ShrinkageMethod::kOas ? OasIntensity(covariance, count)
                                                        : LedoitWolfIntensity(covariance, count, *fourth_moment);
-    shrunk.matrix = TowardsIdentity(covariance, *shrunk.intensity);
+    shrunk.matrix = ShrinkTowardsIdentity(covariance, *shrunk.intensity);
     return shrunk;
   }
   const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(covariance);
@@ -85,6 +85,12 @@ absl::StatusOr<ShrunkCovariance> Shrink(ShrinkageMethod method, const Eigen::Ref
     shrunk.spikes = spiked.spikes;
     shrunk.matrix = Compose(solver.eigenvectors(), spiked.eigenvalues);
   }
+  return shrunk;
+}
+
+Eigen::MatrixXd ShrinkTowardsIdentity(const Eigen::Ref<const Eigen::MatrixXd>& covariance, double intensity) {
+  Eigen::MatrixXd shrunk = (1 - intensity) * covariance;
+  shrunk.diagonal().array() += intensity * covariance.trace() / static_cast<double>(covariance.rows());
   return shrunk;
 }
 
@@ -207,12 +213,6 @@ absl::Status Check(ShrinkageMethod method, const Eigen::Ref<const Eigen::MatrixX
   return absl::OkStatus();
 }
 
-Eigen::MatrixXd TowardsIdentity(const Eigen::Ref<const Eigen::MatrixXd>& covariance, double intensity) {
-  Eigen::MatrixXd shrunk = (1 - intensity) * covariance;
-  shrunk.diagonal().array() += intensity * covariance.trace() / static_cast<double>(covariance.rows());
-  return shrunk;
-}
-
 Eigen::MatrixXd Compose(const Eigen::MatrixXd& eigenvectors, const Eigen::VectorXd& eigenvalues) {
   const Eigen::MatrixXd product = eigenvectors * eigenvalues.asDiagonal() * eigenvectors.transpose();
   return (product + product.transpose()) / 2;
@@ -237,16 +237,33 @@ Density KernelDensity(const Eigen::VectorXd& eigenvalues, double bandwidth) {
       const double x = (eigenvalues(i) - eigenvalues(j)) / width;
       const double parabola = 1 - x * x / 5;
       result.density(i) += 0.75 / root5 * std::max(0.0, parabola) / width;
-      double transform = -0.3 / kPi * x;
-      const double quotient = std::abs((root5 - x) / (root5 + x));
-      // At the kernel's ends the logarithm's pole meets the parabola's zero.
-      if (quotient > 0 && std::isfinite(quotient)) transform += 0.75 / (root5 * kPi) * parabola * std::log(quotient);
-      result.hilbert(i) += transform / width;
+      result.hilbert(i) += KernelHilbertTransform(x) / width;
     }
   }
   result.density /= static_cast<double>(size);
   result.hilbert /= static_cast<double>(size);
   return result;
+}
+
+// Of the Epanechnikov kernel,
+//   -3x/(10 pi) + 3/(4 sqrt5 pi) (1 - x^2/5) ln|(sqrt5 - x)/(sqrt5 + x)|.
+// For large x, which an ill-conditioned covariance has (l_i/l_j of them), the two terms cancel until nothing is left
+// but rounding error, of the size of x: the formula as published then shrinks the *largest* eigenvalues to almost zero.
+// There by the series in u = sqrt5/x that the terms leave behind, -3/(sqrt5 pi) sum_k u^(2k+1) / ((2k+1)(2k+3)).
+double KernelHilbertTransform(double x) {
+  const double root5 = std::sqrt(5.0);
+  if (std::abs(x) > 10) {
+    const double u = root5 / x;
+    double sum = 0;
+    double power = u;
+    for (int k = 0; k < 13; ++k, power *= u * u) sum += power / ((2 * k + 1) * (2 * k + 3));
+    return -3 / (root5 * kPi) * sum;
+  }
+  const double linear = -0.3 / kPi * x;
+  const double quotient = std::abs((root5 - x) / (root5 + x));
+  // At the kernel's ends the logarithm's pole meets the parabola's zero.
+  if (quotient == 0 || !std::isfinite(quotient)) return linear;
+  return linear + 0.75 / (root5 * kPi) * (1 - x * x / 5) * std::log(quotient);
 }
 
 }  // namespace

@@ -44,6 +44,9 @@ struct ShrunkCovariance {
 absl::StatusOr<ShrunkCovariance> Shrink(ShrinkageMethod method, const Eigen::Ref<const Eigen::MatrixXd>& covariance,
                                         int64_t count, std::optional<double> fourth_moment = std::nullopt);
 
+// (1 - intensity) S + intensity (tr S / d) I.
+Eigen::MatrixXd ShrinkTowardsIdentity(const Eigen::Ref<const Eigen::MatrixXd>& covariance, double intensity);
+
 // rho of Ledoit, Wolf 2004, S_shrunk = (1 - rho) S + rho t I, t = tr S / d: with S about the sample mean, divisor m,
 //   rho = min(1, B2 / D2), D2 = |S - t I|_F^2, B2 = (1/m^2) sum_k |g_k g_k' - S|_F^2 = (fourth_moment/m - |S|_F^2)/m.
 // `covariance` has divisor m - 1. 1 for a multiple of the identity, whose D2 is 0 (scikit-learn says 0 there: the

@@ -28,7 +28,7 @@ FactoredHessianEstimator::Options Options(HessianForm form, int64_t expected_cou
   return options;
 }
 
-FactoredHessian Estimated(const RowMajorMatrix& gradients, const FactoredHessianEstimator::Options& options,
+HessianEstimate Estimated(const RowMajorMatrix& gradients, const FactoredHessianEstimator::Options& options,
                           int64_t chunk = 100, uint64_t seed = 9) {
   absl::StatusOr<FactoredHessianEstimator> estimator = FactoredHessianEstimator::Create(gradients.cols(), options);
   EXPECT_TRUE(estimator.ok()) << estimator.status();
@@ -37,7 +37,7 @@ FactoredHessian Estimated(const RowMajorMatrix& gradients, const FactoredHessian
   }
   EXPECT_EQ(estimator->count(), gradients.rows());
   std::mt19937_64 generator(seed);
-  absl::StatusOr<FactoredHessian> estimate = estimator->TakeEstimate(generator, 0.95);
+  absl::StatusOr<HessianEstimate> estimate = estimator->TakeEstimate(generator, 0.95);
   EXPECT_TRUE(estimate.ok()) << estimate.status();
   return *std::move(estimate);
 }
@@ -67,17 +67,17 @@ TEST(FactoredHessian, RowSpaceIsTheDenseEstimate) {
   for (const int64_t m : {2, 40, 300}) {
     const RowMajorMatrix gradients = Gradients(generator, m, 120);
     const FactoredHessianEstimator::Options options = Options(HessianForm::kRowSpace, m);
-    const FactoredHessian factored = Estimated(gradients, options);
+    const HessianEstimate factored = Estimated(gradients, options);
     const HessianEstimate dense = Dense(gradients, options);
     const Eigen::MatrixXd product = factored.factor.transpose() * factored.factor;
     EXPECT_LT((product - dense.hessian).norm(), 1e-11 * dense.hessian.norm()) << m;
     EXPECT_EQ(factored.factor.rows(), std::min<int64_t>(m - 1, 120));
     EXPECT_EQ(factored.left_out, 0);
-    EXPECT_NEAR(factored.estimate.eigenvalues(0), dense.eigenvalues(0), 1e-11 * dense.eigenvalues(0));
-    EXPECT_NEAR(factored.estimate.trace, dense.trace, 1e-11 * dense.trace);
-    EXPECT_NEAR(factored.estimate.effective_rank, dense.effective_rank, 1e-10 * dense.effective_rank);
-    EXPECT_TRUE(factored.estimate.mean_gradient.isApprox(dense.mean_gradient, 1e-13));
-    EXPECT_EQ(factored.estimate.relative_error.estimate.has_value(), m >= 16);
+    EXPECT_NEAR(factored.eigenvalues(0), dense.eigenvalues(0), 1e-11 * dense.eigenvalues(0));
+    EXPECT_NEAR(factored.trace, dense.trace, 1e-11 * dense.trace);
+    EXPECT_NEAR(factored.effective_rank, dense.effective_rank, 1e-10 * dense.effective_rank);
+    EXPECT_TRUE(factored.mean_gradient.isApprox(dense.mean_gradient, 1e-13));
+    EXPECT_EQ(factored.relative_error.estimate.has_value(), m >= 16);
   }
 }
 
@@ -89,14 +89,14 @@ TEST(FactoredHessian, SketchOfTheCentredGradientsKeepsItsBound) {
     const RowMajorMatrix gradients = Gradients(generator, m, 80);
     for (const int64_t l : {1, 8, 30}) {
       const FactoredHessianEstimator::Options options = Options(HessianForm::kSketch, m, l);
-      const FactoredHessian factored = Estimated(gradients, options, 13);
+      const HessianEstimate factored = Estimated(gradients, options, 13);
       const HessianEstimate dense = Dense(gradients, options);
       ASSERT_LE(factored.factor.rows(), l);
       const Eigen::MatrixXd difference = dense.hessian - factored.factor.transpose() * factored.factor;
       const double rounding = 1e-10 * dense.eigenvalues(0);
       EXPECT_LE(SpectralNormSymmetric(difference), factored.left_out + rounding) << m << " " << l;
       EXPECT_GE(difference.trace(), -rounding);
-      EXPECT_NEAR(factored.estimate.trace, dense.trace, 1e-10 * dense.trace);
+      EXPECT_NEAR(factored.trace, dense.trace, 1e-10 * dense.trace);
       for (int64_t k = 0; k < l; ++k) {
         const double tail = dense.eigenvalues.tail(80 - k).sum();
         EXPECT_LE(factored.left_out, tail / static_cast<double>(l - k) + rounding) << m << " " << l << " " << k;
@@ -117,12 +117,12 @@ TEST(FactoredHessian, UpperLimitCoversTheTruth) {
     int misses = 0;
     double mean_error = 0, mean_upper = 0;
     for (int run = 0; run < 20; ++run) {
-      const FactoredHessian factored = Estimated(Gradients(generator, m, d), Options(form, m, 20), 100, 100 + run);
+      const HessianEstimate factored = Estimated(Gradients(generator, m, d), Options(form, m, 20), 100, 100 + run);
       const double error = *RelativeError(factored.factor.transpose() * factored.factor, truth);
-      ASSERT_TRUE(factored.estimate.relative_error.upper.has_value());
-      if (error > *factored.estimate.relative_error.upper) ++misses;
+      ASSERT_TRUE(factored.relative_error.upper.has_value());
+      if (error > *factored.relative_error.upper) ++misses;
       mean_error += error / 20;
-      mean_upper += *factored.estimate.relative_error.upper / 20;
+      mean_upper += *factored.relative_error.upper / 20;
     }
     EXPECT_LE(misses, 7) << HessianFormName(form);
     EXPECT_LT(mean_upper, 4 * mean_error) << HessianFormName(form);  // and it says something
@@ -202,10 +202,10 @@ TEST(FactoredHessian, RefusesBadInput) {
 // Catches: 0/0 for gradients that are all the same.
 TEST(FactoredHessian, ConstantGradientsGiveAnEmptyFactor) {
   for (const HessianForm form : {HessianForm::kRowSpace, HessianForm::kSketch}) {
-    const FactoredHessian factored = Estimated(RowMajorMatrix::Constant(40, 6, 2), Options(form, 40));
+    const HessianEstimate factored = Estimated(RowMajorMatrix::Constant(40, 6, 2), Options(form, 40));
     EXPECT_EQ(factored.factor.rows(), 0) << HessianFormName(form);
-    EXPECT_EQ(factored.estimate.trace, 0);
-    EXPECT_FALSE(factored.estimate.relative_error.upper.has_value());
+    EXPECT_EQ(factored.trace, 0);
+    EXPECT_FALSE(factored.relative_error.upper.has_value());
   }
 }
 

@@ -185,6 +185,22 @@ TEST(Shrink, ExactlyCollinearFeaturesStayNull) {
   }
 }
 
+// Catches: the published formula's cancellation, which shrinks the top eigenvalues of an ill-conditioned covariance to
+// almost nothing. Eigenvalues that are far apart on the logarithmic scale, with many gradients, hardly move.
+TEST(Nonlinear, KeepsTheTopOfAnIllConditionedSpectrum) {
+  Eigen::VectorXd eigenvalues(40);
+  for (int j = 0; j < 40; ++j) eigenvalues(j) = std::pow(10.0, -10 + 0.3 * j);
+  const Eigen::VectorXd shrunk = NonlinearEigenvalues(eigenvalues, 100'000);
+  EXPECT_LT((shrunk.cwiseQuotient(eigenvalues).array() - 1).abs().maxCoeff(), 0.05);
+}
+
+// Catches: series and formula that do not meet at |x| = 10, where one takes over: eigenvalues on either side of it.
+TEST(Nonlinear, IsContinuousWhereTheSeriesTakesOver) {
+  const int64_t degrees = 1000;  // h = .1: x = (l_0/l_1 - 1)/h = 10 at l_0 = 2 l_1
+  const auto shrunk = [&](double ratio) { return NonlinearEigenvalues(Eigen::Vector2d(1, ratio), degrees)(1) / ratio; };
+  EXPECT_NEAR(shrunk(2 - 1e-9), shrunk(2 + 1e-9), 1e-9);
+}
+
 // Catches: any wrong constant in a method that still leaves a plausible matrix. Mean relative error in spectral norm
 // over 40 runs, d = 100, against the table of theory 2 (20 runs of its own); both means have deviations of 1 to 5 %
 // here, the allowance is 15 %. Left out: where the table holds a chance event (a spurious spike), and the linear
