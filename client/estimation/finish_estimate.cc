@@ -43,7 +43,10 @@ void FinishEstimate(UnfinishedEstimate unfinished, double level, absl::BitGenRef
     if (estimate.unit_diagonal) LineariseUnitDiagonal(scale, estimate.hessian, difference);
     drawn = SpectralNormSymmetric(difference);
   }
-  const SplitLimit limit = CombineSplitNorms(norms, estimate.effective_rank, unfinished.count, level);
+  const SplitLimit limit = CombineSplitNorms(
+      norms,
+      {estimate.effective_rank, static_cast<double>(unfinished.count), estimate.batch_size, unfinished.kurtosis_share},
+      level);
   estimate.relative_error.estimate = limit.mean / norm;
   if (limit.upper < norm) estimate.relative_error.upper = limit.upper / (norm - limit.upper);
 }

@@ -18,13 +18,14 @@ struct UnfinishedEstimate {
   Eigen::MatrixXd hessian;       // H_hat, symmetric, finite
   DifferenceDraw difference;     // empty: no error limit
   int64_t count = 0;             // gradients behind H_hat, for the skew of the limit [theory 1.3]
+  double kurtosis_share = 1;     // SplitDifferences::kurtosis_share()
   bool unit_diagonal = false;    // impose diag H = 1
   double smallest_diagonal = 0;  // the diagonal is imposed only where every entry of it exceeds this, >= 0
 };
 
-// Fills hessian, raw_diagonal, unit_diagonal, eigenvalues, trace, effective_rank and relative_error of `estimate`.
-// 24 differences are drawn; with the unit diagonal imposed each goes through its linearisation (unit_diagonal.h), so
-// that the limit tightens with the error. 0.5 < level < 1.
+// Fills, in an estimate whose batch_size is set, hessian, raw_diagonal, unit_diagonal, eigenvalues, trace,
+// effective_rank and relative_error of `estimate`. 24 differences are drawn; with the unit diagonal imposed each goes
+// through its linearisation (unit_diagonal.h), so that the limit tightens with the error. 0.5 < level < 1.
 void FinishEstimate(UnfinishedEstimate unfinished, double level, absl::BitGenRef generator, HessianEstimate& estimate);
 
 // Sets estimate.not_converged: every feature whose diagonal, before it was imposed, exceeds 1 by more than 0.6 (by more

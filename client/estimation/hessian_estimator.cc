@@ -21,6 +21,7 @@ constexpr int64_t kLargestBlockSize = 64;
 constexpr double kKappaWarning = 0.05;
 
 int64_t BlockSize(int64_t expected_count);
+absl::Status CheckOptions(int64_t dimension, const HessianEstimator::Options& options);
 std::optional<std::string> BiasWarning(const HessianEstimate& estimate, bool unit_diagonal_known);
 
 }  // namespace
@@ -29,26 +30,14 @@ HessianEstimator::HessianEstimator(StreamingCovariance covariance, const Options
     : covariance_(std::move(covariance)), options_(options) {}
 
 absl::StatusOr<HessianEstimator> HessianEstimator::Create(int64_t dimension, const Options& options) {
-  if (dimension < 1) {
-    return InvalidField("DIMENSION_NOT_POSITIVE", "dimension",
-                        absl::StrCat("dimension is ", dimension, ", but must be at least 1"));
-  }
-  if (options.batch_size < 1) {
-    return InvalidField("BATCH_SIZE_NOT_POSITIVE", "batch_size",
-                        absl::StrCat("batch_size is ", options.batch_size, ", but must be at least 1"));
-  }
-  if (!std::isfinite(options.total_noise_variance) || options.total_noise_variance <= 0) {
-    return InvalidField(
-        "TOTAL_NOISE_VARIANCE_NOT_POSITIVE", "total_noise_variance",
-        absl::StrCat("total_noise_variance is ", options.total_noise_variance, ", but must be finite and positive"));
-  }
-  if (options.expected_count < 0) {
-    return InvalidField(
-        "COUNT_NEGATIVE", "count",
-        absl::StrCat("expected count is ", options.expected_count, ", but must be 0 (unknown) or more"));
-  }
-  GRADORACLE_RETURN_IF_ERROR(CheckMemory(HessianForm::kDense, dimension, options.expected_count, kDefaultSketchRows));
+  GRADORACLE_RETURN_IF_ERROR(CheckOptions(dimension, options));
   return HessianEstimator(StreamingCovariance(dimension, BlockSize(options.expected_count)), options);
+}
+
+absl::StatusOr<HessianEstimator> HessianEstimator::FromCovariance(StreamingCovariance covariance,
+                                                                  const Options& options) {
+  GRADORACLE_RETURN_IF_ERROR(CheckOptions(covariance.dimension(), options));
+  return HessianEstimator(std::move(covariance), options);
 }
 
 absl::Status HessianEstimator::Add(const Eigen::Ref<const RowMajorMatrix>& gradients) {
@@ -107,6 +96,7 @@ absl::StatusOr<HessianEstimate> HessianEstimator::Estimate(absl::BitGenRef gener
     };
   }
   unfinished.count = count;
+  unfinished.kurtosis_share = differences.kurtosis_share();
   unfinished.unit_diagonal = options_.unit_diagonal_known && options_.impose_unit_diagonal;
   FinishEstimate(std::move(unfinished), level, generator, estimate);
   estimate.bias_warning = BiasWarning(estimate, options_.unit_diagonal_known);
@@ -120,6 +110,28 @@ namespace {
 int64_t BlockSize(int64_t expected_count) {
   if (expected_count == 0) return kUnknownBlockSize;
   return std::clamp<int64_t>(expected_count / ScatterGroups::kGroups, 2, kLargestBlockSize);
+}
+
+absl::Status CheckOptions(int64_t dimension, const HessianEstimator::Options& options) {
+  if (dimension < 1) {
+    return InvalidField("DIMENSION_NOT_POSITIVE", "dimension",
+                        absl::StrCat("dimension is ", dimension, ", but must be at least 1"));
+  }
+  if (options.batch_size < 1) {
+    return InvalidField("BATCH_SIZE_NOT_POSITIVE", "batch_size",
+                        absl::StrCat("batch_size is ", options.batch_size, ", but must be at least 1"));
+  }
+  if (!std::isfinite(options.total_noise_variance) || options.total_noise_variance <= 0) {
+    return InvalidField(
+        "TOTAL_NOISE_VARIANCE_NOT_POSITIVE", "total_noise_variance",
+        absl::StrCat("total_noise_variance is ", options.total_noise_variance, ", but must be finite and positive"));
+  }
+  if (options.expected_count < 0) {
+    return InvalidField(
+        "COUNT_NEGATIVE", "count",
+        absl::StrCat("expected count is ", options.expected_count, ", but must be 0 (unknown) or more"));
+  }
+  return CheckMemory(HessianForm::kDense, dimension, options.expected_count, kDefaultSketchRows);
 }
 
 // Two watches. kappa tells of the signal in the gradients for nearly Gaussian features; on real data the excess of the

@@ -56,9 +56,9 @@ struct HessianEstimate {
     std::optional<int64_t> spikes;
   };
   std::optional<Shrinkage> shrinkage;
-  // Own relative error ||H_hat - H||_2 / ||H||_2 (sampling only). estimate: split's mean, (1 + .5 sqrt(r/m)) mean_D /
-  // ||H_hat||; upper: U / (||H_hat|| - U), U = (1 + .5 sqrt(r/m)) (mean_D + 1.25 z_level sd_D) [theory 1.3, split+z];
-  // nullopt when U >= ||H_hat||, or when fewer than 8 pairs of blocks have been seen.
+  // Own relative error ||H_hat - H||_2 / ||H||_2 (sampling only). estimate: f mean_D / ||H_hat||; upper:
+  // U / (||H_hat|| - U), U = f (mean_D + 1.5 z_level sd_D), f and D of split_limit.h [theory 1.3, split+z]; nullopt
+  // when U >= ||H_hat||, or when fewer than 8 pairs of blocks have been seen.
   struct RelativeErrorLimit {
     std::optional<double> estimate;
     std::optional<double> upper;
@@ -101,7 +101,12 @@ class HessianEstimator {
   absl::Status Merge(const HessianEstimator& other);
 
   int64_t count() const;
+  int64_t dimension() const { return covariance_.dimension(); }
+  const Options& options() const { return options_; }
   const StreamingCovariance& covariance() const { return covariance_; }
+
+  // Takes up what was gathered elsewhere (estimator_state.h). Errors: those of Create.
+  static absl::StatusOr<HessianEstimator> FromCovariance(StreamingCovariance covariance, const Options& options);
 
   // `generator` draws the random signs of the error bar. level in (0.5, 1).
   // Errors: kFailedPrecondition TOO_FEW_GRADIENTS (fewer than 2).

@@ -16,16 +16,31 @@ Triangle ScatterGroups::Group(int group) {
   return {slot.data() + (lower ? 1 : 0), dimension_ + 1, lower};
 }
 
-void ScatterGroups::Merge(const ScatterGroups& other) {
+int ScatterGroups::Merge(const ScatterGroups& other) {
+  int best = 0;
+  int fewest = kSlots + 1;
+  for (int rotation = 0; rotation < kSlots; ++rotation) {
+    int shared = 0;
+    for (int slot = 0; slot < kSlots; ++slot) {
+      shared += other.slots_[slot].size() > 0 && slots_[(slot + rotation) % kSlots].size() > 0 ? 1 : 0;
+    }
+    if (shared >= fewest) continue;
+    fewest = shared;
+    best = rotation;
+  }
   for (int slot = 0; slot < kSlots; ++slot) {
     if (other.slots_[slot].size() == 0) continue;
-    if (slots_[slot].size() == 0) {
-      slots_[slot] = other.slots_[slot];
+    Eigen::MatrixXd& ours = slots_[(slot + best) % kSlots];
+    if (ours.size() == 0) {
+      ours = other.slots_[slot];
     } else {
-      slots_[slot] += other.slots_[slot];
+      ours += other.slots_[slot];
     }
   }
-  for (int group = 0; group < kGroups; ++group) degrees_of_freedom_[group] += other.degrees_of_freedom_[group];
+  for (int group = 0; group < kGroups; ++group) {
+    degrees_of_freedom_[Rotated(group, best)] += other.degrees_of_freedom_[group];
+  }
+  return best;
 }
 
 void ScatterGroups::AddTotal(Eigen::MatrixXd& lower) const {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "Eigen/Core"
@@ -38,8 +39,15 @@ class ScatterGroups {
   int64_t degrees_of_freedom(int group) const { return degrees_of_freedom_[group]; }
   void AddDegreesOfFreedom(int group, int64_t degrees) { degrees_of_freedom_[group] += degrees; }
 
-  // Adds another stream's groups. Requires the same dimension.
-  void Merge(const ScatterGroups& other);
+  // Slot s = 0 .. kSlots - 1 as it lies in memory, see slots_; (0, 0) until used. For writing it down and taking it up.
+  const Eigen::MatrixXd& slot(int slot) const { return slots_[slot]; }
+  // Requires shape (d + 1, d) or (0, 0).
+  void SetSlot(int slot, Eigen::MatrixXd packed) { slots_[slot] = std::move(packed); }
+
+  // Adds another stream's groups, slot s to slot (s + rotation) % kSlots, and returns the rotation: the one that fills
+  // the most free slots, so that many short streams tell as much as a long one. Requires the same dimension.
+  int Merge(const ScatterGroups& other);
+  static int Rotated(int group, int rotation) { return (group + 2 * rotation) % kGroups; }
 
   // lower += sum over all groups; only the lower triangle of `lower`, shape (d, d), is touched.
   void AddTotal(Eigen::MatrixXd& lower) const;

@@ -1,5 +1,6 @@
 #include "client/estimation/split_limit.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -12,6 +13,7 @@ namespace {
 
 constexpr int kGroups = ScatterGroups::kGroups;
 constexpr int kFewestSlots = 8;
+constexpr double kDeviations = 1.5;
 
 }  // namespace
 
@@ -31,6 +33,8 @@ SplitDifferences::SplitDifferences(const StreamingCovariance& stream) : stream_(
     total_degrees += degrees[group] + degrees[group + 1];
     ++slots;
   }
+  kurtosis_share_ =
+      std::accumulate(degrees.begin(), degrees.end(), 0.0) / static_cast<double>(std::max<int64_t>(stream.count(), 1));
   available_ = slots >= kFewestSlots;
   if (!available_) return;
   const double scale = 1 / std::sqrt(total_degrees * static_cast<double>(stream.count() - 1));
@@ -62,15 +66,17 @@ std::vector<double> SplitDifferenceNorms(const StreamingCovariance& stream, absl
   return norms;
 }
 
-SplitLimit CombineSplitNorms(const std::vector<double>& norms, double effective_rank, int64_t count, double level) {
+SplitLimit CombineSplitNorms(const std::vector<double>& norms, const SplitShape& shape, double level) {
   const double draws = static_cast<double>(norms.size());
   const double mean = std::accumulate(norms.begin(), norms.end(), 0.0) / draws;
   double squares = 0;
   for (const double norm : norms) squares += (norm - mean) * (norm - mean);
   const double deviation = std::sqrt(squares / (draws - 1));
-  const double skew = 1 + 0.5 * std::sqrt(effective_rank / static_cast<double>(count));
+  const double n = static_cast<double>(shape.batch_size);
+  const double skew = 1 + 0.5 * std::sqrt(shape.effective_rank / shape.count) * (1 + 4 / n) / std::sqrt(1 + 2 / n);
+  const double kurtosis = std::sqrt((2 + 6 / n) / (2 + 6 / n * shape.kurtosis_share));
   const double quantile = boost::math::quantile(boost::math::normal(), level);
-  return {skew * mean, skew * (mean + 1.25 * quantile * deviation)};
+  return {skew * kurtosis * mean, skew * kurtosis * (mean + kDeviations * quantile * deviation)};
 }
 
 }  // namespace gradoracle

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/errors.h"
@@ -23,6 +24,7 @@ void AddColumnSums(const Eigen::Ref<const RowMajorMatrix>& rows, double* sums);
 bool MeanIsSmall(const Eigen::Ref<const RowMajorMatrix>& rows, const Eigen::VectorXd& sum);
 absl::Status FirstNonFinite(const Eigen::Ref<const RowMajorMatrix>& gradients);
 absl::Status CheckDimension(int64_t dimension, int64_t expected);
+absl::Status CheckState(const StreamingCovariance::State& state);
 
 }  // namespace
 
@@ -76,18 +78,68 @@ absl::Status StreamingCovariance::Add(const Eigen::Ref<const RowMajorMatrix>& gr
 
 absl::Status StreamingCovariance::Merge(const StreamingCovariance& other) {
   GRADORACLE_RETURN_IF_ERROR(CheckDimension(other.dimension(), dimension()));
-  groups_.Merge(other.groups_);
+  const int rotation = groups_.Merge(other.groups_);
   between_ += other.between_;
   for (int64_t row = 0; row < other.between_pending_; ++row) AddBetween(other.between_rows_.row(row));
   completed_blocks_ += other.completed_blocks_;
   JoinClosed(other.closed_count_, other.closed_mean_);
   if (other.open_.count > 0) {  // a short block of its own
     OpenBlock tail = other.open_;
-    const Eigen::VectorXd mean = Close(groups_.Group(tail.group), tail);
-    groups_.AddDegreesOfFreedom(tail.group, tail.count - 1);
+    const int group = ScatterGroups::Rotated(tail.group, rotation);
+    const Eigen::VectorXd mean = Close(groups_.Group(group), tail);
+    groups_.AddDegreesOfFreedom(group, tail.count - 1);
     JoinClosed(tail.count, mean);
   }
   return absl::OkStatus();
+}
+
+StreamingCovariance::State StreamingCovariance::Save() const {
+  State state;
+  state.dimension = dimension();
+  state.block_size = block_size_;
+  state.completed_blocks = completed_blocks_;
+  state.closed_count = closed_count_;
+  state.closed_mean = closed_mean_;
+  state.between = between_.triangularView<Eigen::Lower>();
+  state.between_rows = between_rows_.topRows(between_pending_);
+  for (int slot = 0; slot < ScatterGroups::kSlots; ++slot) state.slots.push_back(groups_.slot(slot));
+  for (int group = 0; group < ScatterGroups::kGroups; ++group) {
+    state.degrees_of_freedom.push_back(groups_.degrees_of_freedom(group));
+  }
+  state.open_group = open_.group;
+  state.raw_count = open_.raw_count;
+  state.raw_sum = open_.raw_sum;
+  state.centred_count = open_.centred_count;
+  state.centred_mean = open_.centred_mean;
+  state.buffer = open_.buffer.topRows(open_.buffered);
+  state.buffer_sum = open_.buffer_sum;
+  return state;
+}
+
+absl::StatusOr<StreamingCovariance> StreamingCovariance::Restore(State state) {
+  GRADORACLE_RETURN_IF_ERROR(CheckState(state));
+  StreamingCovariance stream(state.dimension, state.block_size);
+  stream.completed_blocks_ = state.completed_blocks;
+  stream.closed_count_ = state.closed_count;
+  stream.closed_mean_ = std::move(state.closed_mean);
+  stream.between_ = std::move(state.between);
+  stream.between_pending_ = state.between_rows.rows();
+  stream.between_rows_.topRows(stream.between_pending_) = state.between_rows;
+  for (int slot = 0; slot < ScatterGroups::kSlots; ++slot) stream.groups_.SetSlot(slot, std::move(state.slots[slot]));
+  for (int group = 0; group < ScatterGroups::kGroups; ++group) {
+    stream.groups_.AddDegreesOfFreedom(group, state.degrees_of_freedom[group]);
+  }
+  OpenBlock& open = stream.open_;
+  Start(open, state.open_group);
+  open.buffered = state.buffer.rows();
+  open.buffer.topRows(open.buffered) = state.buffer;
+  open.buffer_sum = std::move(state.buffer_sum);
+  open.raw_count = state.raw_count;
+  open.raw_sum = std::move(state.raw_sum);
+  open.centred_count = state.centred_count;
+  open.centred_mean = std::move(state.centred_mean);
+  open.count = open.raw_count + open.centred_count + open.buffered;
+  return stream;
 }
 
 Eigen::VectorXd StreamingCovariance::Mean() const {
@@ -263,6 +315,49 @@ absl::Status CheckDimension(int64_t dimension, int64_t expected) {
   if (dimension == expected) return absl::OkStatus();
   return InvalidField("DIMENSION_MISMATCH", "gradients",
                       absl::StrCat("gradients: dimension is ", dimension, ", but must be ", expected));
+}
+
+absl::Status CheckState(const StreamingCovariance::State& state) {
+  const auto invalid = [](absl::string_view what) {
+    return InvalidField("STATE_INVALID", "state", absl::StrCat("state: ", what, " contradicts the rest"));
+  };
+  const int64_t d = state.dimension;
+  if (d < 1) return invalid("dimension");
+  if (state.block_size < 2) return invalid("block_size");
+  if (state.completed_blocks < 0 || state.completed_blocks > state.closed_count / 2) return invalid("completed_blocks");
+  if (state.closed_mean.size() != d || !state.closed_mean.allFinite()) return invalid("closed_mean");
+  if (state.between.rows() != d || state.between.cols() != d || !state.between.allFinite()) return invalid("between");
+  if (state.between_rows.rows() >= kBetweenRows || state.between_rows.cols() != d || !state.between_rows.allFinite()) {
+    return invalid("between_rows");
+  }
+  if (static_cast<int>(state.slots.size()) != ScatterGroups::kSlots) return invalid("slots");
+  if (static_cast<int>(state.degrees_of_freedom.size()) != ScatterGroups::kGroups) return invalid("degrees_of_freedom");
+  int64_t degrees_left = state.closed_count;
+  for (int group = 0; group < ScatterGroups::kGroups; ++group) {
+    const Eigen::MatrixXd& slot = state.slots[group / 2];
+    if (slot.size() != 0 && (slot.rows() != d + 1 || slot.cols() != d || !slot.allFinite())) return invalid("slots");
+    const int64_t degrees = state.degrees_of_freedom[group];
+    if (degrees < 0 || degrees > degrees_left || (degrees > 0 && slot.size() == 0)) {
+      return invalid("degrees_of_freedom");
+    }
+    degrees_left -= degrees;
+  }
+  if (state.open_group < 0 || state.open_group >= ScatterGroups::kGroups) return invalid("open_group");
+  if (state.raw_count < 0 || state.raw_sum.size() != d || !state.raw_sum.allFinite()) return invalid("raw_sum");
+  if (state.centred_count < 0 || state.centred_mean.size() != d || !state.centred_mean.allFinite()) {
+    return invalid("centred_mean");
+  }
+  const int64_t buffered = state.buffer.rows();
+  if (buffered >= std::min(BufferRows(d), state.block_size) || state.buffer.cols() != d || !state.buffer.allFinite() ||
+      state.buffer_sum.size() != d || !state.buffer_sum.allFinite()) {
+    return invalid("buffer");
+  }
+  // Each below the block size, so that their sum cannot overflow.
+  if (state.raw_count >= state.block_size || state.centred_count >= state.block_size ||
+      state.raw_count + state.centred_count + buffered >= state.block_size) {
+    return invalid("block_size");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace

@@ -2,9 +2,11 @@
 #define GRADORACLE_CLIENT_ESTIMATION_STREAMING_COVARIANCE_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "Eigen/Core"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "client/estimation/scatter_groups.h"
 #include "core/regression_data.h"
 
@@ -38,6 +40,30 @@ class StreamingCovariance {
   // Takes over what `other`, not this object itself, has gathered; the block sizes may differ.
   // Errors: kInvalidArgument DIMENSION_MISMATCH.
   absl::Status Merge(const StreamingCovariance& other);
+
+  // All it holds, as plain values. Restore(Save()) goes on bit for bit as if it had never stopped.
+  struct State {
+    int64_t dimension = 0;                    // >= 1
+    int64_t block_size = 0;                   // >= 2
+    int64_t completed_blocks = 0;             // of this stream, not of those merged into it
+    int64_t closed_count = 0;                 // gradients in closed blocks
+    Eigen::VectorXd closed_mean;              // (d), theirs
+    Eigen::MatrixXd between;                  // (d, d): scatter between closed blocks, lower triangle, zero above
+    RowMajorMatrix between_rows;              // (k, d): outer products that still belong to it
+    std::vector<Eigen::MatrixXd> slots;       // ScatterGroups::kSlots of shape (d + 1, d), or (0, 0)
+    std::vector<int64_t> degrees_of_freedom;  // ScatterGroups::kGroups
+    // The block being filled: gradients already in its group about zero, about their own mean, and not yet there.
+    int open_group = 0;
+    int64_t raw_count = 0;
+    Eigen::VectorXd raw_sum;  // (d)
+    int64_t centred_count = 0;
+    Eigen::VectorXd centred_mean;  // (d)
+    RowMajorMatrix buffer;         // (k, d)
+    Eigen::VectorXd buffer_sum;    // (d)
+  };
+  State Save() const;
+  // Errors: kInvalidArgument STATE_INVALID (shapes or counts that contradict each other, non-finite entries).
+  static absl::StatusOr<StreamingCovariance> Restore(State state);
 
   int64_t dimension() const { return groups_.dimension(); }
   int64_t count() const { return closed_count_ + open_.count; }

@@ -95,7 +95,8 @@ Limit Plain(Fault fault, const RowMajorMatrix& gradients, const Population& popu
     if (fault == Fault::kHalfTheNoise) norms.back() /= std::sqrt(2.0);  // as if one block of a pair were counted
   }
   const double norm = SpectralNormSymmetric(covariance);
-  SplitLimit limit = CombineSplitNorms(norms, covariance.trace() / norm, count, kLevel);
+  SplitLimit limit =
+      CombineSplitNorms(norms, {covariance.trace() / norm, static_cast<double>(count), 64, 31.0 / 32}, kLevel);
   if (fault == Fault::kNoDeviation) limit.upper = limit.mean;
   Eigen::MatrixXd difference = covariance;
   difference.diagonal() -= population.variances;
@@ -247,12 +248,14 @@ TEST(SplitLimit, NeedsEightPairs) {
   EXPECT_EQ(SplitDifferenceNorms(Stream(gradients, 2), generator, 24).size(), 24u);
 }
 
-// Catches: a quantile of the wrong tail, ddof, the skew factor. Norms 1, 2, 3: mean 2, deviation 1; f = 1 + .5
-// sqrt(4/100).
+// Catches: a quantile of the wrong tail, ddof, the skew factor, the kurtosis factor. Norms 1, 2, 3: mean 2,
+// deviation 1. Large n: f = 1 + .5 sqrt(4/100). n = 1: skew 1 + .1 * 5/sqrt(3), kurtosis sqrt(8 / (2 + 6 * .5)).
 TEST(SplitLimit, CombinesAsWritten) {
-  const SplitLimit limit = CombineSplitNorms({1, 2, 3}, 4, 100, 0.95);
+  const SplitLimit limit = CombineSplitNorms({1, 2, 3}, {4, 100, int64_t{1} << 60, 0.5}, 0.95);
   EXPECT_NEAR(limit.mean, 1.1 * 2, 1e-14);
-  EXPECT_NEAR(limit.upper, 1.1 * (2 + 1.25 * 1.6448536269514722), 1e-12);
+  EXPECT_NEAR(limit.upper, 1.1 * (2 + 1.5 * 1.6448536269514722), 1e-12);
+  const SplitLimit single = CombineSplitNorms({1, 2, 3}, {4, 100, 1, 0.5}, 0.95);
+  EXPECT_NEAR(single.mean, (1 + 0.5 / std::sqrt(3.0)) * std::sqrt(1.6) * 2, 1e-13);
 }
 
 }  // namespace
