@@ -1,0 +1,2 @@
+#include "client/optimise/trainer.h"
+#include "gtest/gtest.h"
