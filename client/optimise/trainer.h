@@ -38,13 +38,13 @@ enum class TrainingStop {
   kTargetReached,  // estimate <= target
   kCountSpent,     // the count, or the cap that stands for it, is spent
   kInterrupted,    // watch() said so, or the source was cancelled
-  kDiverged,       // twelve halvings of the step did not help
+  kDiverged,       // fourteen more careful starts did not help
 };
 
 struct TrainingResult {
   TrainingMethod method = TrainingMethod::kAuto;  // the one that ran
   std::string reason;                             // of `auto`: why that one, in one line; else empty
-  std::string warning;                            // halved steps, weights at the limit; empty: none
+  std::string warning;                            // restarts, weights at the limit; empty: none
   TrainingStop stop = TrainingStop::kNone;
   Eigen::VectorXd weights;  // the average's; the start when no step was taken
   int64_t steps = 0;
