@@ -10,13 +10,14 @@
 #include "client/cli/estimate_command.h"
 #include "client/cli/info_command.h"
 #include "client/cli/query_command.h"
+#include "client/cli/train_command.h"
 #include "core/errors.h"
 #include "core/version.h"
 
 namespace gradoracle {
 namespace {
 
-constexpr const char* kLaterVerbs[] = {"plan", "train", "risk", "audit", "report", "budget"};
+constexpr const char* kLaterVerbs[] = {"plan", "risk", "audit", "report", "budget"};
 
 // A verb's flags in CLI11.
 class SubcommandFlags : public FlagSet {
@@ -81,6 +82,7 @@ std::vector<std::unique_ptr<Command>> AllCommands() {
   commands.push_back(std::make_unique<InfoCommand>());
   commands.push_back(std::make_unique<QueryCommand>());
   commands.push_back(std::make_unique<EstimateCommand>());
+  commands.push_back(std::make_unique<TrainCommand>());
   return commands;
 }
 

@@ -39,12 +39,11 @@ absl::StatusOr<NoiseLevel> CurvatureNoiseLevel(const OracleInfo& info, int64_t b
     }
   }
   if (!level.total.has_value() && !HasUnitDiagonal(info)) {
-    return InvalidField(
-        "TOTAL_NOISE_VARIANCE_UNKNOWN", "total_noise_variance",
-        absl::StrCat("total_noise_variance: this oracle's noise rule `", NoiseRuleName(info.noise.rule),
-                     "` does not tell it, and without it the scale of the curvature is unknown; give "
-                     "--total-noise-variance, use --method sgd with a step size, or ask the owner for "
-                     "--curvature-probe or --extra-noise-variances"));
+    return InvalidField("TOTAL_NOISE_VARIANCE_UNKNOWN", "total_noise_variance",
+                        absl::StrCat("total_noise_variance: this oracle's noise rule `", NoiseRuleName(info.noise.rule),
+                                     "` does not tell it, and without it the scale of the curvature is unknown; give "
+                                     "--total-noise-variance, use --method sgd with a step size, or ask the owner for "
+                                     "--curvature-probe or --extra-noise-variances"));
   }
   return level;
 }

@@ -23,8 +23,8 @@ NoiseLevel SmallestNoiseLevel(const OracleInfo& info, int64_t batch_size);
 
 // The level for gradients whose covariance matters, Cov = (tau^2/n) H: the probe where offered (exact at any weights,
 // theory 1.4.7), else the largest known tau^2. `assumed` is the caller's word for the tau^2 of a rule fixed or none.
-// Errors: kInvalidArgument TOTAL_NOISE_VARIANCE_UNKNOWN where no tau^2 is known and the scale of H is not either (H of a
-// standardised oracle has unit diagonal, which makes tau^2 needless).
+// Errors: kInvalidArgument TOTAL_NOISE_VARIANCE_UNKNOWN where no tau^2 is known and the scale of H is not either (H of
+// a standardised oracle has unit diagonal, which makes tau^2 needless).
 absl::StatusOr<NoiseLevel> CurvatureNoiseLevel(const OracleInfo& info, int64_t batch_size,
                                                std::optional<double> assumed);
 

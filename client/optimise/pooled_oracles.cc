@@ -153,8 +153,7 @@ absl::Status CheckAgreement(const NamedOracle& first, const OracleInfo& first_in
                                      ": they must hold the same features in the same order"));
   }
   if (first_info.loss != second_info.loss) {
-    return Disagreement("loss", first, second,
-                        absl::StrCat("loss ", first_info.loss, " and ", second_info.loss));
+    return Disagreement("loss", first, second, absl::StrCat("loss ", first_info.loss, " and ", second_info.loss));
   }
   if (first_info.scaling != second_info.scaling) {
     return Disagreement("scaling", first, second,
@@ -168,8 +167,9 @@ absl::Status CheckAgreement(const NamedOracle& first, const OracleInfo& first_in
   }
   if (!first_info.feature_names.empty() && !second_info.feature_names.empty() &&
       first_info.feature_names != second_info.feature_names) {
-    return Disagreement("feature_names", first, second, "feature names: they must hold the same features in the same "
-                                                        "order");
+    return Disagreement("feature_names", first, second,
+                        "feature names: they must hold the same features in the same "
+                        "order");
   }
   return absl::OkStatus();
 }

@@ -24,13 +24,14 @@ struct NamedOracle {
 // Several oracles, each holding its own N_j rows in agreed units, as one. With shares p_j = N_j / N of all N rows, the
 // pooled loss is sum p_j loss_j, hence
 //   pooled gradient  g = sum p_j g_j            (mean: the gradient of all rows; minimiser: pooled least squares)
-//   pooled Hessian   H = sum p_j H_j = Cov( sum sqrt(p_j n/tau_j^2) g_j )   for independent g_j with Cov (tau_j^2/n) H_j.
+//   pooled Hessian   H = sum p_j H_j = Cov( sum sqrt(p_j n/tau_j^2) g_j )   for independent g_j with Cov (tau_j^2/n)
+//   H_j.
 // One pooled gradient asks every oracle for one. Not thread-safe.
 class PooledOracles {
  public:
-  // Asks each oracle for its info. Errors: kInvalidArgument NO_ORACLE; ORACLES_DISAGREE, naming the two oracles and what
-  // differs (dimension, loss, scaling), also when two oracles each standardised their own rows, which are no agreed
-  // units; those of Info().
+  // Asks each oracle for its info. Errors: kInvalidArgument NO_ORACLE; ORACLES_DISAGREE, naming the two oracles and
+  // what differs (dimension, loss, scaling), also when two oracles each standardised their own rows, which are no
+  // agreed units; those of Info().
   static absl::StatusOr<PooledOracles> Create(std::vector<NamedOracle> oracles);
 
   int64_t oracle_count() const { return static_cast<int64_t>(members_.size()); }
@@ -38,8 +39,8 @@ class PooledOracles {
   int64_t row_count() const { return row_count_; }
   bool unit_diagonal() const { return members_.size() == 1 && HasUnitDiagonal(members_.front().info); }
   bool standardised_units() const { return members_.front().info.scaling != "raw"; }
-  double max_weights_norm() const;    // the tightest
-  int64_t min_batch_size() const;     // the tightest
+  double max_weights_norm() const;                  // the tightest
+  int64_t min_batch_size() const;                   // the tightest
   int64_t gradients() const { return gradients_; }  // asked for so far, over all oracles
 
   // `count` pooled gradients at `weights` into `sink`, each oracle at its smallest noise level, or at its rule's.

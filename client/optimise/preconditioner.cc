@@ -27,8 +27,8 @@ absl::StatusOr<Preconditioner> Preconditioner::FromHessian(const Eigen::Ref<cons
   if (!hessian.allFinite()) {
     return InvalidField("HESSIAN_NOT_FINITE", "hessian", "hessian has a NaN or infinite entry");
   }
-  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(
-      options.unit_diagonal ? WithUnitDiagonal(hessian) : Eigen::MatrixXd(hessian));
+  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(options.unit_diagonal ? WithUnitDiagonal(hessian)
+                                                                                    : Eigen::MatrixXd(hessian));
   const Eigen::VectorXd& eigenvalues = solver.eigenvalues();  // ascending
   const double largest = eigenvalues(dimension - 1);
   if (!(largest > 0)) {

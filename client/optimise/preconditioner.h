@@ -36,11 +36,11 @@ class Preconditioner {
   int64_t dimension() const { return dimension_; }
   int64_t rank() const { return rank_; }
 
-  Eigen::VectorXd Apply(const Eigen::Ref<const Eigen::VectorXd>& vector) const;         // P v
-  double QuadraticForm(const Eigen::Ref<const Eigen::VectorXd>& vector) const;          // v'P v
-  double TraceOfProduct(const Eigen::Ref<const Eigen::MatrixXd>& covariance) const;     // tr(P C)
-  // Largest factor by which v'H^{-1}v can exceed v'P v in any direction, from m and d alone [theory 5.4: the edge of the
-  // Marchenko-Pastur law]: (1 + sqrt(d/m))^2 (m - 1)/(m - d - 2). 3.0 at m = 4d. 1 for Scaled.
+  Eigen::VectorXd Apply(const Eigen::Ref<const Eigen::VectorXd>& vector) const;      // P v
+  double QuadraticForm(const Eigen::Ref<const Eigen::VectorXd>& vector) const;       // v'P v
+  double TraceOfProduct(const Eigen::Ref<const Eigen::MatrixXd>& covariance) const;  // tr(P C)
+  // Largest factor by which v'H^{-1}v can exceed v'P v in any direction, from m and d alone [theory 5.4: the edge of
+  // the Marchenko-Pastur law]: (1 + sqrt(d/m))^2 (m - 1)/(m - d - 2). 3.0 at m = 4d. 1 for Scaled.
   double LargestUnderestimate() const { return largest_underestimate_; }
 
  private:

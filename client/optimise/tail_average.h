@@ -19,8 +19,10 @@ struct ExcessRisk {
 
 // The average of the iterates of a gradient method, weighted by the gradients taken at each, and how good it is.
 //
-// The loss is quadratic: over any window of T gradients, with w_bar and g_bar the weighted means of iterates and gradients,
-//   H (w_bar - w*) = g_bar - e_bar,      e_bar the mean noise, Cov(e_bar) = S/T, S the noise covariance of one gradient.
+// The loss is quadratic: over any window of T gradients, with w_bar and g_bar the weighted means of iterates and
+// gradients,
+//   H (w_bar - w*) = g_bar - e_bar,      e_bar the mean noise, Cov(e_bar) = S/T, S the noise covariance of one
+//   gradient.
 // On a long window g_bar is small (it telescopes: g_bar = P^{-1}(w_first - w_last)/(steps * step size)), so that
 //   excess risk = 1/2 g_bar'H^{-1}g_bar + tr(H^{-1}S)/(2T)        [the second term: Polyak-Juditsky, theory 5.5]
 // without one gradient spent on looking. The limit takes the triangle inequality and the chi-square law of e_bar:
@@ -44,8 +46,8 @@ class TailAverage {
     int64_t gradients = 0;     // T
     ExcessRisk excess_risk;
   };
-  // The best window under `inverse`, P ~ H^{-1}. `noise`: tr(PS) where the caller knows it, instead of what Add was told;
-  // without either the excess risk is unset and the window is the last 85 % of the way. Requires gradients() > 0.
+  // The best window under `inverse`, P ~ H^{-1}. `noise`: tr(PS) where the caller knows it, instead of what Add was
+  // told; without either the excess risk is unset and the window is the last 85 % of the way. Requires gradients() > 0.
   Window Best(const Preconditioner* inverse, std::optional<double> noise, double level) const;
 
  private:

@@ -17,12 +17,14 @@ namespace {
 constexpr int64_t kCovarianceBlock = 64;
 constexpr int64_t kPilotOfSgd = 32;
 constexpr int64_t kMeanOfPilot = 16;
+constexpr double kSgdAdvantage = 2;
 constexpr double kDefaultTarget = 1e-3;
 constexpr double kDefaultCountPerDimension = 100;
 constexpr int kMostDivergences = 14;
 constexpr int64_t kLargestCautiousStep = 64;
 constexpr size_t kDivergenceWindow = 5;
 constexpr double kDivergenceFactor = 8;
+constexpr double kExplosionFactor = 64;
 constexpr double kEvaluationSpacing = 1.05;
 
 absl::Status CheckOptions(const TrainingOptions& options, int64_t dimension);
@@ -32,14 +34,15 @@ double LargestEigenvalue(const StreamingCovariance& gathered, bool unit_diagonal
 Eigen::VectorXd InBall(const Eigen::VectorXd& weights, double radius);
 
 // Tells growth that noise does not explain: the median of the last five gradient forms against the largest of the
-// first five. A median, because single gradients of rare one-hot features are large anyway.
+// first five (a median, because single gradients of rare one-hot features are large anyway), or an explosion among the
+// first five.
 class DivergenceWatch {
  public:
   bool Diverges(double form) {
     if (!std::isfinite(form)) return true;
     if (first_.size() < kDivergenceWindow) {
       first_.push_back(form);
-      return false;
+      return first_.size() == kDivergenceWindow && form > kExplosionFactor * std::max(first_[0], first_[1]);
     }
     last_.push_back(form);
     if (last_.size() > kDivergenceWindow) last_.pop_front();
@@ -79,16 +82,15 @@ absl::Status Trainer::Run() {
     if (oracles_.standardised_units()) {
       target_ = kDefaultTarget;
     } else {
-      options_.count = static_cast<int64_t>(kDefaultCountPerDimension * static_cast<double>(dimension)) *
-                       oracles_.oracle_count();
+      options_.count =
+          static_cast<int64_t>(kDefaultCountPerDimension * static_cast<double>(dimension)) * oracles_.oracle_count();
     }
   }
   if (options_.count.has_value()) {
     most_gradients_ = *options_.count;
   } else {
     const double noise = oracles_.NoiseOverBatch(options_.batch_size, PooledOracles::Level::kSmallest, 1);
-    const double most =
-        20 * FloorGradients(dimension, noise, *target_) + 20 * static_cast<double>(dimension) + 20000;
+    const double most = 20 * FloorGradients(dimension, noise, *target_) + 20 * static_cast<double>(dimension) + 20000;
     most_gradients_ = static_cast<int64_t>(std::min(most, 1e12)) * oracles_.oracle_count();
   }
   const absl::Status status = [&]() -> absl::Status {
@@ -109,8 +111,8 @@ absl::Status Trainer::Run() {
   return status;
 }
 
-// A pilot of few curvature gradients tells the spectrum, a few low-noise gradients how the start's excess risk lies in it;
-// then both methods' counts are arithmetic. The pilot is not wasted: either method goes on from it.
+// A pilot of few curvature gradients tells the spectrum, a few low-noise gradients how the start's excess risk lies in
+// it; then both methods' counts are arithmetic. The pilot is not wasted: either method goes on from it.
 absl::Status Trainer::ChooseMethod() {
   const int64_t dimension = oracles_.dimension();
   const int64_t full = RecipeOf(TrainingMethod::kMixed).CurvatureCount(dimension);
@@ -132,8 +134,8 @@ absl::Status Trainer::ChooseMethod() {
   const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(hessian);
   const Eigen::VectorXd eigenvalues = ShrunkEigenvalues(solver.eigenvalues().cwiseMax(0), curvature_.count());
   const double noise = Covariance(first).trace() / std::max(hessian.trace(), 1e-300);
-  Eigen::VectorXd initial = (solver.eigenvectors().transpose() * first.Mean()).array().square() /
-                            eigenvalues.array().max(1e-300) / 2;
+  Eigen::VectorXd initial =
+      (solver.eigenvectors().transpose() * first.Mean()).array().square() / eigenvalues.array().max(1e-300) / 2;
   initial = (initial.array() - noise / (2 * static_cast<double>(kMeanOfPilot))).max(0.0);
   // From zero on standardised data the excess risk is half of R^2 at most.
   if (oracles_.unit_diagonal() && options_.start->isZero() && initial.sum() > 0.5) initial *= 0.5 / initial.sum();
@@ -144,9 +146,11 @@ absl::Status Trainer::ChooseMethod() {
   const double mixed = PredictMixed(dimension, noise, initial.sum(), target);
   const double sgd = PredictSgd(eigenvalues, initial, 1 / eigenvalues.maxCoeff(), noise, target) +
                      static_cast<double>(curvature_.count());
-  result_.method = sgd < mixed ? TrainingMethod::kSgd : TrainingMethod::kMixed;
+  // The prediction for sgd knows nothing of rows of great leverage, which force shorter steps: it must win clearly.
+  result_.method = kSgdAdvantage * sgd < mixed ? TrainingMethod::kSgd : TrainingMethod::kMixed;
   result_.reason = absl::StrFormat(
-      "%s: to an excess risk of %.2g, sgd is predicted to need about %.2g gradients, mixed %.2g, %d of them for curvature",
+      "%s: to an excess risk of %.2g, sgd is predicted to need about %.2g gradients, mixed %.2g, %d of them for "
+      "curvature",
       std::string(TrainingMethodName(result_.method)), target, sgd, mixed, full);
   return absl::OkStatus();
 }
@@ -192,9 +196,9 @@ absl::Status Trainer::GatherCurvature(int64_t count) {
   const auto level =
       recipe_.rule_level_only ? PooledOracles::CurvatureLevel::kRule : PooledOracles::CurvatureLevel::kBest;
   const int64_t before = oracles_.gradients();
-  const absl::Status status = oracles_.Curvature(
-      *options_.start, options_.batch_size, count, level, options_.total_noise_variance,
-      [&](const Eigen::Ref<const RowMajorMatrix>& block) { return curvature_.Add(block); });
+  const absl::Status status =
+      oracles_.Curvature(*options_.start, options_.batch_size, count, level, options_.total_noise_variance,
+                         [&](const Eigen::Ref<const RowMajorMatrix>& block) { return curvature_.Add(block); });
   result_.curvature_gradients += oracles_.gradients() - before;
   return status;
 }
@@ -295,18 +299,17 @@ absl::Status Trainer::Descend() {
 
 void Trainer::Evaluate(const TailAverage& average) {
   const Preconditioner* inverse = steps_by_.has_value() ? &*steps_by_ : metric_.has_value() ? &*metric_ : nullptr;
-  TailAverage::Window window = average.Best(inverse, steps_by_.has_value() ? std::nullopt : metric_noise_,
-                                            options_.level);
+  TailAverage::Window window =
+      average.Best(inverse, steps_by_.has_value() ? std::nullopt : metric_noise_, options_.level);
   result_.gradients = oracles_.gradients();
   result_.weights = InBall(window.weights, oracles_.max_weights_norm());
   result_.gradient_norm = window.gradient.norm();
   result_.excess_risk = window.excess_risk;
-  result_.record.push_back(
-      {result_.steps, result_.gradients, result_.gradient_norm, step_size_, result_.excess_risk});
+  result_.record.push_back({result_.steps, result_.gradients, result_.gradient_norm, step_size_, result_.excess_risk});
 }
 
-// Near the optimum the covariance of sgd's own gradients is (tau^2/n) H: an inverse for judging, at no price. Of several
-// oracles it is not (their shares enter squared).
+// Near the optimum the covariance of sgd's own gradients is (tau^2/n) H: an inverse for judging, at no price. Of
+// several oracles it is not (their shares enter squared).
 void Trainer::LearnMetric(const Eigen::Ref<const RowMajorMatrix>& gradients, int64_t taken) {
   if (oracles_.oracle_count() > 1 || !octave_.Add(gradients).ok()) return;
   if (taken < octave_end_) return;
@@ -327,9 +330,7 @@ void Trainer::LearnMetric(const Eigen::Ref<const RowMajorMatrix>& gradients, int
   octave_ = StreamingCovariance(oracles_.dimension(), kCovarianceBlock);
 }
 
-bool Trainer::Interrupted(const absl::Status& status) const {
-  return status.code() == absl::StatusCode::kCancelled;
-}
+bool Trainer::Interrupted(const absl::Status& status) const { return status.code() == absl::StatusCode::kCancelled; }
 
 int64_t Trainer::Affordable() const {
   return std::max<int64_t>(0, (most_gradients_ - oracles_.gradients()) / oracles_.oracle_count());
@@ -346,11 +347,11 @@ absl::Status CheckOptions(const TrainingOptions& options, int64_t dimension) {
     return InvalidField("COUNT_NOT_POSITIVE", "count",
                         absl::StrCat("count is ", *options.count, ", but must be at least 1"));
   }
-  GRADORACLE_RETURN_IF_ERROR(Positive("TARGET_EXCESS_RISK_NOT_POSITIVE", "target_excess_risk",
-                                      options.target_excess_risk.value_or(1)));
+  GRADORACLE_RETURN_IF_ERROR(
+      Positive("TARGET_EXCESS_RISK_NOT_POSITIVE", "target_excess_risk", options.target_excess_risk.value_or(1)));
   GRADORACLE_RETURN_IF_ERROR(Positive("STEP_SIZE_NOT_POSITIVE", "step_size", options.step_size.value_or(1)));
-  GRADORACLE_RETURN_IF_ERROR(Positive("TOTAL_NOISE_VARIANCE_NOT_POSITIVE", "total_noise_variance",
-                                      options.total_noise_variance.value_or(1)));
+  GRADORACLE_RETURN_IF_ERROR(
+      Positive("TOTAL_NOISE_VARIANCE_NOT_POSITIVE", "total_noise_variance", options.total_noise_variance.value_or(1)));
   if (!(options.level > 0.5 && options.level < 1)) {
     return InvalidField("LEVEL_OUT_OF_RANGE", "level",
                         absl::StrCat("level is ", options.level, ", but must be above 0.5 and below 1"));

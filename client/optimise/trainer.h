@@ -21,9 +21,8 @@ namespace gradoracle {
 // Least squares from gradients alone, from one oracle or from several holding their own rows: the minimiser of the loss
 // over all rows. Counts of gradients are over all oracles: one pooled gradient of K oracles counts K.
 //
-//   absl::StatusOr<Trainer> trainer = Trainer::Create({{"a", &source}}, {.batch_size = 512, .target_excess_risk = 1e-3});
-//   absl::Status status = trainer->Run();
-//   trainer->result().weights, trainer->result().excess_risk.upper
+//   absl::StatusOr<Trainer> trainer = Trainer::Create({{"a", &source}}, {.batch_size = 512, .target_excess_risk =
+//   1e-3}); absl::Status status = trainer->Run(); trainer->result().weights, trainer->result().excess_risk.upper
 
 struct TrainingPoint {
   int64_t steps = 0;

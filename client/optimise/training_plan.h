@@ -30,13 +30,15 @@ struct TrainingRecipe {
 
 //   sgd             plain steps of 1/lambda_max, one gradient each, at the smallest noise level
 //   preconditioned  P from 4d gradients, steps of .3 P, one gradient each, all at the oracle's rule
-//   newton          P from 8d gradients, damped steps .7 P with averages of 16, 32, ... gradients, at the smallest level
-//   mixed           P from 4d gradients at the curvature level, steps of .3 P with 4 gradients each, at the smallest level
-// Step sizes and counts are those of estimators-on-real-data B; the damping .7 keeps |1 - .7 mu| < 1 for every eigenvalue
-// mu of P H at m = 8d, which lie in .47 ... 2.1.
+//   newton          P from 8d gradients, damped steps .7 P with averages of 16, 32, ... gradients, at the smallest
+//   level mixed           P from 4d gradients at the curvature level, steps of .3 P with 4 gradients each, at the
+//   smallest level
+// Step sizes and counts are those of estimators-on-real-data B; the damping .7 keeps |1 - .7 mu| < 1 for every
+// eigenvalue mu of P H at m = 8d, which lie in .47 ... 2.1.
 TrainingRecipe RecipeOf(TrainingMethod method);
 
-// Information limit of any method that averages gradients with covariance `noise_over_batch` H (tau^2/n): d tau^2/(2 n e).
+// Information limit of any method that averages gradients with covariance `noise_over_batch` H (tau^2/n): d tau^2/(2 n
+// e).
 double FloorGradients(int64_t dimension, double noise_over_batch, double excess_risk);
 
 // Gradients `mixed` needs from an excess risk of `initial` to `target`, curvature included: 4d + 1.25 floor + the steps
@@ -44,14 +46,15 @@ double FloorGradients(int64_t dimension, double noise_over_batch, double excess_
 double PredictMixed(int64_t dimension, double noise_over_batch, double initial, double target);
 
 // Gradients plain SGD needs, with steps step_size and the average of the last half: exact recursion of the mean, no
-// multiplicative noise [theory 5.5]. eigenvalues: of H, > 0; initial: excess risk in each of its eigen-directions at the
-// start. Stops counting at 1e9.
+// multiplicative noise [theory 5.5]. eigenvalues: of H, > 0; initial: excess risk in each of its eigen-directions at
+// the start. Stops counting at 1e9.
 double PredictSgd(const Eigen::VectorXd& eigenvalues, const Eigen::VectorXd& initial, double step_size,
                   double noise_over_batch, double target);
 
 // Eigenvalues of a sample covariance of `count` vectors drawn towards their mean, so that few vectors do not make small
 // eigenvalues look like zero: linear shrinkage with the Gaussian intensity
-//   rho = min(1, (sum l^2 + (sum l)^2) / ((m + 1)(sum l^2 - (sum l)^2/d)))      [OAS fixed point without its refinement].
+//   rho = min(1, (sum l^2 + (sum l)^2) / ((m + 1)(sum l^2 - (sum l)^2/d)))      [OAS fixed point without its
+//   refinement].
 Eigen::VectorXd ShrunkEigenvalues(const Eigen::VectorXd& eigenvalues, int64_t count);
 
 }  // namespace gradoracle

@@ -43,27 +43,26 @@ inline double ExcessRiskOf(const LocalOracle& oracle, const Eigen::VectorXd& wei
   return 0.5 * difference.dot(oracle.fit().hessian * difference);
 }
 
-// d = 50, N = 60000: Gaussian features with eigenvalues spread geometrically from 1/condition to 1 in random directions,
-// w* spread evenly over them (w*'H w* = 1), noise variance 1; the prototypes' synthetic data. Not standardised.
-inline RegressionData GaussianData(double condition, uint64_t seed) {
-  constexpr int64_t kRows = 60000;
-  constexpr int64_t kDimension = 50;
+// Gaussian features with eigenvalues spread geometrically from 1/condition to 1 in random directions, w* spread evenly
+// over them (w*'H w* = 1), noise variance 1; the prototypes' synthetic data. Not standardised.
+inline RegressionData GaussianData(int64_t rows, int64_t dimension, double condition, uint64_t seed) {
   std::mt19937_64 generator(seed);
   std::normal_distribution<double> normal;
   const auto draw = [&]() { return normal(generator); };
   const Eigen::MatrixXd rotation =
-      Eigen::HouseholderQR<Eigen::MatrixXd>(Eigen::MatrixXd::NullaryExpr(kDimension, kDimension, draw)).householderQ();
-  Eigen::VectorXd deviations(kDimension);
-  for (int64_t j = 0; j < kDimension; ++j) {
-    deviations(j) = std::pow(condition, -0.5 * static_cast<double>(kDimension - 1 - j) / (kDimension - 1));
+      Eigen::HouseholderQR<Eigen::MatrixXd>(Eigen::MatrixXd::NullaryExpr(dimension, dimension, draw)).householderQ();
+  Eigen::VectorXd deviations(dimension);
+  for (int64_t j = 0; j < dimension; ++j) {
+    deviations(j) =
+        std::pow(condition, -0.5 * static_cast<double>(dimension - 1 - j) / static_cast<double>(dimension - 1));
   }
   RegressionData data;
-  data.features = RowMajorMatrix::NullaryExpr(kRows, kDimension, draw) * deviations.asDiagonal() * rotation.transpose();
-  const Eigen::VectorXd weights =
-      rotation * (Eigen::VectorXd::NullaryExpr(kDimension, draw).array() / deviations.array() / std::sqrt(kDimension))
-                     .matrix();
-  data.targets = data.features * weights + Eigen::VectorXd::NullaryExpr(kRows, draw);
-  for (int64_t j = 0; j < kDimension; ++j) data.feature_names.push_back(absl::StrCat("x", j));
+  data.features = RowMajorMatrix::NullaryExpr(rows, dimension, draw) * deviations.asDiagonal() * rotation.transpose();
+  const Eigen::VectorXd weights = rotation * (Eigen::VectorXd::NullaryExpr(dimension, draw).array() /
+                                              deviations.array() / std::sqrt(static_cast<double>(dimension)))
+                                                 .matrix();
+  data.targets = data.features * weights + Eigen::VectorXd::NullaryExpr(rows, draw);
+  for (int64_t j = 0; j < dimension; ++j) data.feature_names.push_back(absl::StrCat("x", j));
   data.target_name = std::string("y");
   return data;
 }

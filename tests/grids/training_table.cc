@@ -79,7 +79,8 @@ void PrintCell(const std::string& data, const std::string& policy, const std::st
   std::fflush(stdout);
 }
 
-// Plain SGD as good as it can be: steps from the true top eigenvalue, the best of four, told to stop by the truth alone.
+// Plain SGD as good as it can be: steps from the true top eigenvalue, the best of four, told to stop by the truth
+// alone.
 Cell TunedSgd(const LocalOracle& oracle, double target, int64_t most, int seeds, std::string& label) {
   Cell best;
   best.reached = {kNever};
@@ -117,8 +118,8 @@ void Study(const std::string& name, const LocalOracle& oracle, const std::string
               Train(oracle, options, target, seeds));
   }
   std::string label = "sgd, tuned";
-  const Cell tuned = TunedSgd(oracle, target, static_cast<int64_t>(20 * floor + 20 * dimension + 20000), std::min(seeds, 5),
-                              label);
+  const Cell tuned =
+      TunedSgd(oracle, target, static_cast<int64_t>(20 * floor + 20 * dimension + 20000), std::min(seeds, 5), label);
   PrintCell(name, policy, label, floor, bound, tuned);
 }
 
@@ -158,8 +159,7 @@ int main(int argc, char** argv) {
     } else if (word == "--no-calibrated") {
       calibrated = false;
     } else if (word.rfind("--", 0) == 0) {
-      std::fprintf(stderr,
-                   "training_table [--seeds N] [--probe] [--no-synthetic] [--no-calibrated] FILE.csv.gz...\n");
+      std::fprintf(stderr, "training_table [--seeds N] [--probe] [--no-synthetic] [--no-calibrated] FILE.csv.gz...\n");
       return 2;
     } else {
       files.push_back(word);
@@ -167,8 +167,10 @@ int main(int argc, char** argv) {
   }
   if (files.empty()) files = {GRADORACLE_SOURCE_DIR "/examples/data/lucas_house.csv.gz"};
   std::printf("%d seeds, batch size %lld\n\n", seeds, static_cast<long long>(gradoracle::kBatchSize));
-  std::printf("| data (d, condition) | noise | floor | to reach | method | true excess at target after | stops by itself after | "
-              "true excess there / target | within the limit |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
+  std::printf(
+      "| data (d, condition) | noise | floor | to reach | method | true excess at target after | stops by itself after "
+      "| "
+      "true excess there / target | within the limit |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
   for (const std::string& file : files) {
     const gradoracle::RegressionData data = gradoracle::OrDie(gradoracle::ReadRegressionData(file, {}));
     std::string name = file.substr(file.rfind('/') + 1);
@@ -177,8 +179,8 @@ int main(int argc, char** argv) {
   }
   if (!synthetic) return 0;
   for (const double condition : {10.0, 1e3, 1e5}) {
-    gradoracle::StudyData(absl::StrFormat("Gaussian (50, %.0e)", condition), gradoracle::GaussianData(condition, 1), false,
-                          seeds, probe, calibrated);
+    gradoracle::StudyData(absl::StrFormat("Gaussian (50, %.0e)", condition),
+                          gradoracle::GaussianData(60000, 50, condition, 1), false, seeds, probe, calibrated);
   }
   return 0;
 }
