@@ -10,6 +10,7 @@
 #include "client/cli/estimate_command.h"
 #include "client/cli/info_command.h"
 #include "client/cli/query_command.h"
+#include "client/cli/risk_command.h"
 #include "client/cli/train_command.h"
 #include "core/errors.h"
 #include "core/version.h"
@@ -17,7 +18,7 @@
 namespace gradoracle {
 namespace {
 
-constexpr const char* kLaterVerbs[] = {"plan", "risk", "audit", "report", "budget"};
+constexpr const char* kLaterVerbs[] = {"plan", "audit", "report", "budget"};
 
 // A verb's flags in CLI11.
 class SubcommandFlags : public FlagSet {
@@ -83,6 +84,7 @@ std::vector<std::unique_ptr<Command>> AllCommands() {
   commands.push_back(std::make_unique<QueryCommand>());
   commands.push_back(std::make_unique<EstimateCommand>());
   commands.push_back(std::make_unique<TrainCommand>());
+  commands.push_back(std::make_unique<RiskCommand>());
   return commands;
 }
 

@@ -210,7 +210,6 @@ absl::Status Trainer::Descend() {
   const Preconditioner& inverse = steps_by_.has_value() ? *steps_by_ : identity;
   const double radius = oracles_.max_weights_norm();
   int divergences = 0;
-  bool clipped = false;
 
   for (;;) {  // once for each step size
     Eigen::VectorXd weights = *options_.start;
@@ -222,6 +221,7 @@ absl::Status Trainer::Descend() {
     int64_t taken = 0;
     int64_t pooled = 0;
     bool diverged = false;
+    bool clipped = false;
     octave_end_ = 2 * RecipeOf(TrainingMethod::kMixed).CurvatureCount(dimension);
     while (!diverged) {
       const int64_t count = std::min(recipe_.StepCount(pooled), Affordable());
@@ -272,7 +272,10 @@ absl::Status Trainer::Descend() {
       if (target_.has_value() && taken >= 8 && result_.excess_risk.estimate.has_value() &&
           *result_.excess_risk.estimate <= *target_) {
         result_.stop = TrainingStop::kTargetReached;
-        if (clipped) result_.warning = "some steps were cut back to the oracle's limit max_weights_norm";
+        if (clipped) {
+          absl::StrAppend(&result_.warning, result_.warning.empty() ? "" : "; ",
+                          "some steps were cut back to the oracle's limit max_weights_norm");
+        }
         return absl::OkStatus();
       }
     }
@@ -305,6 +308,7 @@ void Trainer::Evaluate(const TailAverage& average) {
   result_.weights = InBall(window.weights, oracles_.max_weights_norm());
   result_.gradient_norm = window.gradient.norm();
   result_.excess_risk = window.excess_risk;
+  if (!steps_by_.has_value()) WidenForSignal(result_.excess_risk);
   result_.record.push_back({result_.steps, result_.gradients, result_.gradient_norm, step_size_, result_.excess_risk});
 }
 
@@ -328,6 +332,24 @@ void Trainer::LearnMetric(const Eigen::Ref<const RowMajorMatrix>& gradients, int
     }
   }
   octave_ = StreamingCovariance(oracles_.dimension(), kCovarianceBlock);
+}
+
+// Away from the optimum the covariance is (tau^2 + q)/n H, q = 2 excess risk [theory 1.1], so that the metric is too
+// small by 1 + q/tau^2: solved for the excess risk, and given up where q > tau^2. A known diagonal fixes the scale
+// anyway.
+void Trainer::WidenForSignal(ExcessRisk& risk) const {
+  if (oracles_.unit_diagonal() || !risk.estimate.has_value()) return;
+  const double unknown = options_.total_noise_variance.value_or(0);
+  const double total = static_cast<double>(options_.batch_size) *
+                       oracles_.NoiseOverBatch(options_.batch_size, PooledOracles::Level::kSmallest, unknown);
+  const double shrunk = 1 - 2 * *risk.estimate / total;
+  if (shrunk < 0.5) {
+    risk.estimate.reset();
+    risk.upper.reset();
+    return;
+  }
+  risk.estimate = *risk.estimate / shrunk;
+  risk.upper = *risk.upper / shrunk;
 }
 
 bool Trainer::Interrupted(const absl::Status& status) const { return status.code() == absl::StatusCode::kCancelled; }

@@ -97,6 +97,7 @@ class Trainer {
   absl::Status GatherCurvature(int64_t count);
   void Evaluate(const TailAverage& average);
   void LearnMetric(const Eigen::Ref<const RowMajorMatrix>& gradients, int64_t taken);
+  void WidenForSignal(ExcessRisk& risk) const;
   bool Interrupted(const absl::Status& status) const;
   int64_t Affordable() const;  // pooled gradients left
 

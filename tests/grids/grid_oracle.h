@@ -71,7 +71,8 @@ inline double Median(std::vector<double> values) {
   if (values.empty()) return std::nan("");
   std::sort(values.begin(), values.end());
   const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
+  if (values.size() % 2 == 1 || values[half] > 1e17) return values[half];  // 1e18 stands for never
+  return 0.5 * (values[half - 1] + values[half]);
 }
 
 }  // namespace gradoracle
