@@ -4,8 +4,8 @@
 include(CMakePackageConfigHelpers)
 set(config_folder ${CMAKE_INSTALL_LIBDIR}/cmake/gradoracle)
 
-foreach(library core estimation proto client)
-  if(NOT TARGET gradoracle_${library}) # client and estimation without GRADORACLE_BUILD_CLIENT
+foreach(library core estimation optimise risk proto client)
+  if(NOT TARGET gradoracle_${library}) # the client side without GRADORACLE_BUILD_CLIENT
     continue()
   endif()
   install(TARGETS gradoracle_${library} EXPORT gradoracle_${library}
