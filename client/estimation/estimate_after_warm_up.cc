@@ -13,6 +13,10 @@ namespace {
 
 constexpr int64_t kGradientsAPoint = 64;
 constexpr int64_t kMostPoints = 64;  // measured up to here; bounds the memory and the time of a step
+constexpr int64_t kLongestLook = 4096;
+// Excess of the diagonal over such a look that asks for another step. Its noise, on rare one-hot columns, is 0.5.
+constexpr double kMeanExcess = 0.1;
+constexpr double kLargestExcess = 1;
 constexpr int64_t kFewestCount = 8 * kGradientsAPoint;
 
 // Subnormal weights are refused by oracles.
@@ -22,42 +26,59 @@ Eigen::VectorXd WithoutSubnormals(const Eigen::VectorXd& weights) {
 
 }  // namespace
 
-absl::StatusOr<WarmUp> WalkToOptimum(EstimationRun& run, const NoiseChoice& noise, const RowMajorMatrix& pilot,
-                                     int64_t budget) {
-  WarmUpPath path(run.info.dimension, run.options.batch_size, noise.total_noise_variance);
-  WarmUp walk;
-  walk.weights = run.options.weights;
-  const auto step = [&] {
-    walk.points = path.points();
-    walk.converged = path.Converged();
-    if (!walk.converged) walk.weights = WithoutSubnormals(path.Next(run.info.limits.max_weights_norm));
-  };
-  if (pilot.rows() > 0) {
-    path.Add(walk.weights, pilot);
-    walk.gradients = pilot.rows();
-    step();
-  }
-  while (!walk.converged && path.points() < kMostPoints && walk.gradients + kGradientsAPoint <= budget) {
-    GRADORACLE_ASSIGN_OR_RETURN(const RowMajorMatrix gradients,
-                                run.requests.Fetch(QueryAt(run, walk.weights, kGradientsAPoint, noise)));
-    if (run.requests.stopped()) return Interrupted(Estimator::kWarmUp);
-    walk.gradients += gradients.rows();
-    path.Add(walk.weights, gradients);
-    step();
-  }
-  return walk;
-}
-
 absl::StatusOr<HessianEstimate> WarmUpAndEstimate(EstimationRun& run, const NoiseChoice& noise,
                                                   const RowMajorMatrix& pilot) {
-  GRADORACLE_ASSIGN_OR_RETURN(const WarmUp walk, WalkToOptimum(run, noise, pilot, run.options.count / 4));
+  const int64_t count = run.options.count;
+  WarmUpPath path(run.info.dimension, run.options.batch_size, noise.total_noise_variance);
+  Eigen::VectorXd weights = run.options.weights;
+  int64_t spent = 0;
+  int64_t points = 0;
+  const auto visited = [&](const RowMajorMatrix& gradients) {
+    path.Add(weights, gradients);
+    ++points;
+    spent += gradients.rows();
+  };
+  const auto move = [&] { weights = WithoutSubnormals(path.Next(run.info.limits.max_weights_norm)); };
+
+  // Steps by short averages.
+  if (pilot.rows() > 0) {
+    visited(pilot);
+    move();
+  }
+  bool converged = false;
+  while (!converged && path.points() < kMostPoints && spent + kGradientsAPoint <= count / 4) {
+    GRADORACLE_ASSIGN_OR_RETURN(const RowMajorMatrix gradients,
+                                run.requests.Fetch(QueryAt(run, weights, kGradientsAPoint, noise)));
+    if (run.requests.stopped()) return Interrupted(Estimator::kWarmUp);
+    visited(gradients);
+    converged = path.Converged();
+    if (!converged) move();
+  }
+
+  // A long look at where they led; its gradients count when they are kept.
+  GRADORACLE_ASSIGN_OR_RETURN(HessianEstimator estimator,
+                              MakeEstimator(run, noise.total_noise_variance, run.requests.remaining()));
+  const int64_t look = std::min(count / 8, kLongestLook);
+  bool looked = false;
+  WarmUpPath::Excess excess;
+  while (estimator.count() == 0 && run.requests.remaining() - look >= count / 2 && !run.requests.stopped()) {
+    GRADORACLE_ASSIGN_OR_RETURN(const RowMajorMatrix gradients, run.requests.Fetch(QueryAt(run, weights, look, noise)));
+    if (gradients.rows() >= 2) excess = path.ExcessOf(gradients);
+    if (run.requests.stopped() || !(excess.mean > kMeanExcess || excess.largest > kLargestExcess)) {
+      GRADORACLE_RETURN_IF_ERROR(estimator.Add(gradients));
+    } else {
+      // The short averages that missed those rows seem nearer than they are: only long ones count from here on.
+      if (!looked) path = WarmUpPath(run.info.dimension, run.options.batch_size, noise.total_noise_variance);
+      looked = true;
+      visited(gradients);
+      move();
+    }
+  }
   const int64_t rest = run.requests.remaining();
-  GRADORACLE_ASSIGN_OR_RETURN(HessianEstimator estimator, MakeEstimator(run, noise.total_noise_variance, rest));
-  GRADORACLE_RETURN_IF_ERROR(Gather(run, QueryAt(run, walk.weights, rest, noise), estimator));
+  if (rest > 0) GRADORACLE_RETURN_IF_ERROR(Gather(run, QueryAt(run, weights, rest, noise), estimator));
   GRADORACLE_ASSIGN_OR_RETURN(HessianEstimate estimate,
-                              CovarianceEstimate(run, estimator, walk.weights, Estimator::kWarmUp));
-  estimate.reason = absl::StrFormat("%d gradients at %d points led to where the covariance was taken%s", walk.gradients,
-                                    walk.points, walk.converged ? "" : " (not yet settled)");
+                              CovarianceEstimate(run, estimator, weights, Estimator::kWarmUp));
+  estimate.reason = absl::StrFormat("%d gradients at %d points led to where the covariance was taken", spent, points);
   return estimate;
 }
 

@@ -17,6 +17,11 @@ constexpr double kMeanExcess = 0.02;
 constexpr double kLargestExcess = 0.6;
 constexpr double kRidge = 1e-10;
 
+Eigen::VectorXd Variances(const RowMajorMatrix& gradients) {
+  const Eigen::RowVectorXd mean = gradients.colwise().mean();
+  return (gradients.rowwise() - mean).colwise().squaredNorm().transpose() / static_cast<double>(gradients.rows() - 1);
+}
+
 // Ledoit & Wolf 2004: rho t I + (1 - rho) S, t = tr S/d, rho = B2/D2, D2 = |S - tI|_F^2/d, B2 the mean squared
 // Frobenius distance of one gradient's outer product from S, over d times their number. `fourth`: mean of |row|^4.
 Eigen::MatrixXd Shrink(Eigen::MatrixXd covariance, double fourth, int64_t rows) {
@@ -42,7 +47,7 @@ void WarmUpPath::Add(const Eigen::VectorXd& weights, const RowMajorMatrix& gradi
   const double count = static_cast<double>(gradients.rows());
   const Eigen::VectorXd mean = gradients.colwise().mean().transpose();
   RowMajorMatrix centred = gradients.rowwise() - mean.transpose();
-  const Eigen::VectorXd variances = centred.colwise().squaredNorm().transpose() / (count - 1);
+  const Eigen::VectorXd variances = Variances(gradients);
   const double spread = std::max(variances.mean(), std::numeric_limits<double>::min());
   weights_.push_back(weights);
   means_.push_back(mean);
@@ -52,6 +57,11 @@ void WarmUpPath::Add(const Eigen::VectorXd& weights, const RowMajorMatrix& gradi
   scatter_.noalias() += centred.transpose() * centred;
   weight_ += count / spread;
   rows_.push_back(std::move(centred));
+}
+
+WarmUpPath::Excess WarmUpPath::ExcessOf(const RowMajorMatrix& gradients) const {
+  const Eigen::ArrayXd excess = variance_scale_ * Variances(gradients).array() - 1;
+  return {excess.mean(), excess.maxCoeff()};
 }
 
 bool WarmUpPath::Converged() const {

@@ -2,7 +2,6 @@
 #define GRADORACLE_CLIENT_ESTIMATION_WARM_UP_H_
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "Eigen/Core"
@@ -31,6 +30,13 @@ class WarmUpPath {
   void Add(const Eigen::VectorXd& weights, const RowMajorMatrix& gradients);
 
   int64_t points() const { return static_cast<int64_t>(weights_.size()); }
+
+  // Excess of the diagonal that gradients, shape (k, d), k >= 2, show: n C_jj / tau^2 - 1.
+  struct Excess {
+    double mean = 0;
+    double largest = 0;
+  };
+  Excess ExcessOf(const RowMajorMatrix& gradients) const;
 
   // Whether the residuals' part is gone: at least 8 points, and over the last 4 the excess of the diagonal,
   // n C_jj / tau^2 - 1, has mean < 0.02 and maximum < 0.6.

@@ -40,7 +40,7 @@ std::vector<Case> Cases() {
     cases.push_back({"CovarianceSpiked" + suffix, kCovariance, unit, 0, 768, 0.95});
     cases.push_back({"CovarianceWhite" + suffix, kCovariance, unit, 0, 768, 0});
     cases.push_back({"CorrectedNear" + suffix, kCorrected, unit, 0.02, 768});
-    cases.push_back({"CorrectedFar" + suffix, kCorrected, unit, 0.4, 1536});
+    cases.push_back({"CorrectedFar" + suffix, kCorrected, unit, 0.25, 1536});
     cases.push_back({"TwoLevel" + suffix, kTwoLevel, unit, 4, 1536});
     cases.push_back({"Probe" + suffix, kProbe, unit, 4, 768});
     cases.push_back({"Active" + suffix, kActive, unit, 4, 768});
