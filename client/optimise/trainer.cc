@@ -26,12 +26,22 @@ constexpr size_t kDivergenceWindow = 5;
 constexpr double kDivergenceFactor = 8;
 constexpr double kExplosionFactor = 64;
 constexpr double kEvaluationSpacing = 1.05;
+constexpr int64_t kFewestSteps = 8;  // before the average is believed
 
 absl::Status CheckOptions(const TrainingOptions& options, int64_t dimension);
 absl::Status Positive(absl::string_view reason, absl::string_view field, double value);
 Eigen::MatrixXd Covariance(const StreamingCovariance& gathered);
 double LargestEigenvalue(const StreamingCovariance& gathered, bool unit_diagonal);
 Eigen::VectorXd InBall(const Eigen::VectorXd& weights, double radius);
+
+// Sum of noise'P noise over `degrees` degrees of freedom, from the gradients of one step about their mean; of a single
+// gradient, from its difference to the one before, which at short steps is noise too.
+struct Noise {
+  double form = 0;
+  double degrees = 0;
+};
+Noise NoiseOf(const RowMajorMatrix& gradients, const Eigen::VectorXd& mean, const Eigen::VectorXd& previous,
+              const Preconditioner& inverse);
 
 // Tells growth that noise does not explain: the median of the last five gradient forms against the largest of the
 // first five (a median, because single gradients of rare one-hot features are large anyway), or an explosion among the
@@ -204,100 +214,92 @@ absl::Status Trainer::GatherCurvature(int64_t count) {
 }
 
 absl::Status Trainer::Descend() {
-  const int64_t dimension = oracles_.dimension();
-  const auto level = recipe_.rule_level_only ? PooledOracles::Level::kRule : PooledOracles::Level::kSmallest;
-  const Preconditioner identity = Preconditioner::Scaled(dimension, 1);
-  const Preconditioner& inverse = steps_by_.has_value() ? *steps_by_ : identity;
-  const double radius = oracles_.max_weights_norm();
-  int divergences = 0;
-
-  for (;;) {  // once for each step size
-    Eigen::VectorXd weights = *options_.start;
-    TailAverage average(dimension);
-    DivergenceWatch divergence;
-    Eigen::VectorXd previous;
-    RowMajorMatrix gradients;
-    double next_evaluation = 0;
-    int64_t taken = 0;
-    int64_t pooled = 0;
-    bool diverged = false;
-    bool clipped = false;
-    octave_end_ = 2 * RecipeOf(TrainingMethod::kMixed).CurvatureCount(dimension);
-    while (!diverged) {
-      const int64_t count = std::min(recipe_.StepCount(pooled), Affordable());
-      if (count < 1) {
-        if (pooled > 0) Evaluate(average);
-        result_.stop = TrainingStop::kCountSpent;
-        return absl::OkStatus();
-      }
-      gradients.resize(count, dimension);
-      int64_t row = 0;
-      GRADORACLE_RETURN_IF_ERROR(oracles_.Gradients(weights, options_.batch_size, count, level,
-                                                    [&](const Eigen::Ref<const RowMajorMatrix>& block) {
-                                                      gradients.middleRows(row, block.rows()) = block;
-                                                      row += block.rows();
-                                                      return absl::OkStatus();
-                                                    }));
-      const Eigen::VectorXd mean = gradients.colwise().mean().transpose();
-      diverged = divergence.Diverges(inverse.QuadraticForm(mean));
-      if (diverged) break;
-      double noise_form = 0;
-      double degrees = static_cast<double>(count - 1);
-      if (steps_by_.has_value() && count > 1) {
-        for (int64_t k = 0; k < count; ++k) noise_form += inverse.QuadraticForm(gradients.row(k).transpose() - mean);
-      } else if (steps_by_.has_value() && previous.size() > 0) {
-        noise_form = 0.5 * inverse.QuadraticForm(mean - previous);
-        degrees = 1;
-      } else {
-        degrees = 0;
-      }
-      average.Add(weights, mean, count, noise_form, degrees);
-      previous = mean;
-      pooled += count;
-      ++taken;
-      ++result_.steps;
-      if (!steps_by_.has_value()) LearnMetric(gradients, pooled);
-
-      weights -= step_size_ * inverse.Apply(mean);
-      const Eigen::VectorXd inside = InBall(weights, radius);
-      clipped = clipped || inside != weights;
-      weights = inside;
-      if (static_cast<double>(pooled) < next_evaluation) continue;
-      next_evaluation = kEvaluationSpacing * static_cast<double>(pooled);
-      Evaluate(average);
-      if (options_.watch && !options_.watch(result_.record.back(), result_.weights)) {
-        result_.stop = TrainingStop::kInterrupted;
-        return absl::OkStatus();
-      }
-      if (target_.has_value() && taken >= 8 && result_.excess_risk.estimate.has_value() &&
-          *result_.excess_risk.estimate <= *target_) {
-        result_.stop = TrainingStop::kTargetReached;
-        if (clipped) {
-          absl::StrAppend(&result_.warning, result_.warning.empty() ? "" : "; ",
-                          "some steps were cut back to the oracle's limit max_weights_norm");
-        }
-        return absl::OkStatus();
-      }
-    }
-    // Rows of great leverage make single gradients overshoot. Averaging four times as many costs no more than a step a
-    // quarter as long, and forgets the start as fast; after that only shorter steps are left.
-    ++divergences;
-    if (steps_by_.has_value() && recipe_.smallest_step < kLargestCautiousStep) {
-      recipe_.smallest_step *= 4;
-    } else {
-      step_size_ /= 2;
-    }
-    result_.warning = absl::StrFormat(
-        "the gradients grew instead of shrinking, %d time%s: started again each time, at last with steps of %d "
-        "gradients and size %.3g",
-        divergences, divergences == 1 ? "" : "s", recipe_.smallest_step, step_size_);
-    if (divergences >= kMostDivergences) {
+  for (;;) {
+    GRADORACLE_ASSIGN_OR_RETURN(const bool diverged, TryDescent());
+    if (!diverged) return absl::OkStatus();
+    ++divergences_;
+    if (divergences_ >= kMostDivergences) {
       result_.stop = TrainingStop::kDiverged;
       result_.weights = *options_.start;
       result_.excess_risk = {};
       return absl::OkStatus();
     }
+    GRADORACLE_RETURN_IF_ERROR(BecomeMoreCareful());
   }
+}
+
+absl::StatusOr<bool> Trainer::TryDescent() {
+  const int64_t dimension = oracles_.dimension();
+  const auto level = recipe_.rule_level_only ? PooledOracles::Level::kRule : PooledOracles::Level::kSmallest;
+  const Preconditioner inverse = steps_by_.value_or(Preconditioner::Scaled(dimension, 1));
+  Eigen::VectorXd weights = *options_.start;
+  Eigen::VectorXd previous;  // mean gradient of the last step
+  RowMajorMatrix gradients;
+  TailAverage average(dimension);
+  DivergenceWatch divergence;
+  double next_evaluation = 0;
+  octave_ = StreamingCovariance(dimension, kCovarianceBlock);
+  octave_end_ = 2 * RecipeOf(TrainingMethod::kMixed).CurvatureCount(dimension);
+  for (int64_t steps = 1;; ++steps) {
+    const int64_t taken = average.gradients();
+    const int64_t count = std::min(recipe_.StepCount(taken), Affordable());
+    if (count < 1) {
+      if (taken > 0) Evaluate(average);
+      result_.stop = TrainingStop::kCountSpent;
+      return false;
+    }
+    gradients.resize(count, dimension);
+    int64_t row = 0;
+    GRADORACLE_RETURN_IF_ERROR(oracles_.Gradients(weights, options_.batch_size, count, level,
+                                                  [&](const Eigen::Ref<const RowMajorMatrix>& block) {
+                                                    gradients.middleRows(row, block.rows()) = block;
+                                                    row += block.rows();
+                                                    return absl::OkStatus();
+                                                  }));
+    const Eigen::VectorXd mean = gradients.colwise().mean().transpose();
+    if (divergence.Diverges(inverse.QuadraticForm(mean))) return true;
+    const Noise noise = steps_by_.has_value() ? NoiseOf(gradients, mean, previous, inverse) : Noise{};
+    average.Add(weights, mean, count, noise.form, noise.degrees);
+    previous = mean;
+    ++result_.steps;
+    if (!steps_by_.has_value()) LearnMetric(gradients, average.gradients());
+
+    weights = InBall(weights - step_size_ * inverse.Apply(mean), oracles_.max_weights_norm());
+    if (static_cast<double>(average.gradients()) < next_evaluation) continue;
+    next_evaluation = kEvaluationSpacing * static_cast<double>(average.gradients());
+    Evaluate(average);
+    if (options_.watch && !options_.watch(result_.record.back(), result_.weights)) {
+      result_.stop = TrainingStop::kInterrupted;
+      return false;
+    }
+    if (target_.has_value() && steps >= kFewestSteps && result_.excess_risk.estimate.has_value() &&
+        *result_.excess_risk.estimate <= *target_) {
+      result_.stop = TrainingStop::kTargetReached;
+      return false;
+    }
+  }
+}
+
+// Rows of great leverage make single gradients overshoot. Averaging four times as many costs no more than a step a
+// quarter as long, and forgets the start as fast; after that only shorter steps are left. `auto` goes over to plain
+// sgd, whose steps do not grow where the curvature missed such rows.
+absl::Status Trainer::BecomeMoreCareful() {
+  if (options_.method == TrainingMethod::kAuto && result_.method == TrainingMethod::kMixed) {
+    result_.method = TrainingMethod::kSgd;
+    absl::StrAppend(&result_.reason, "; mixed diverged (rows of great leverage), so sgd went on");
+    recipe_ = RecipeOf(TrainingMethod::kSgd);
+    steps_by_.reset();
+    GRADORACLE_RETURN_IF_ERROR(ChooseStepOfSgd());
+  } else if (steps_by_.has_value() && recipe_.smallest_step < kLargestCautiousStep) {
+    recipe_.smallest_step *= 4;
+  } else {
+    step_size_ /= 2;
+  }
+  result_.warning = absl::StrFormat(
+      "the gradients grew instead of shrinking, %d time%s: started again each time, at last with steps of %d gradients "
+      "and size %.3g",
+      divergences_, divergences_ == 1 ? "" : "s", recipe_.smallest_step, step_size_);
+  return absl::OkStatus();
 }
 
 void Trainer::Evaluate(const TailAverage& average) {
@@ -400,6 +402,18 @@ double LargestEigenvalue(const StreamingCovariance& gathered, bool unit_diagonal
       Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(covariance, Eigen::EigenvaluesOnly).eigenvalues().maxCoeff();
   if (!unit_diagonal || !(covariance.trace() > 0)) return largest;
   return largest * static_cast<double>(covariance.rows()) / covariance.trace();
+}
+
+Noise NoiseOf(const RowMajorMatrix& gradients, const Eigen::VectorXd& mean, const Eigen::VectorXd& previous,
+              const Preconditioner& inverse) {
+  if (gradients.rows() == 1 && previous.size() == 0) return {};
+  if (gradients.rows() == 1) return {0.5 * inverse.QuadraticForm(mean - previous), 1};
+  Noise noise;
+  for (int64_t k = 0; k < gradients.rows(); ++k) {
+    noise.form += inverse.QuadraticForm(gradients.row(k).transpose() - mean);
+  }
+  noise.degrees = static_cast<double>(gradients.rows() - 1);
+  return noise;
 }
 
 Eigen::VectorXd InBall(const Eigen::VectorXd& weights, double radius) {

@@ -43,7 +43,7 @@ enum class TrainingStop {
 struct TrainingResult {
   TrainingMethod method = TrainingMethod::kAuto;  // the one that ran
   std::string reason;                             // of `auto`: why that one, in one line; else empty
-  std::string warning;                            // restarts, weights at the limit; empty: none
+  std::string warning;                            // restarts; empty: none
   TrainingStop stop = TrainingStop::kNone;
   Eigen::VectorXd weights;  // the average's; the start when no step was taken
   int64_t steps = 0;
@@ -94,6 +94,8 @@ class Trainer {
   absl::Status MeasureCurvature();
   absl::Status ChooseStepOfSgd();
   absl::Status Descend();
+  absl::StatusOr<bool> TryDescent();  // from the start; true: it diverged
+  absl::Status BecomeMoreCareful();
   absl::Status GatherCurvature(int64_t count);
   void Evaluate(const TailAverage& average);
   void LearnMetric(const Eigen::Ref<const RowMajorMatrix>& gradients, int64_t taken);
@@ -107,6 +109,7 @@ class Trainer {
   TrainingRecipe recipe_;
   int64_t most_gradients_ = 0;
   double step_size_ = 0;
+  int divergences_ = 0;
   std::optional<double> target_;
   StreamingCovariance curvature_;           // gathered at the start, for P
   std::optional<Preconditioner> steps_by_;  // P of the steps

@@ -113,13 +113,13 @@ void Study(const std::string& name, const LocalOracle& oracle, const std::string
     TrainingOptions options;
     options.method = method;
     options.target_excess_risk = target;
-    options.count = static_cast<int64_t>(20 * floor + 20 * dimension + 20000);
+    options.count = static_cast<int64_t>(8 * floor + 20 * dimension + 8000);
     PrintCell(name, policy, std::string(TrainingMethodName(method)), floor, bound,
               Train(oracle, options, target, seeds));
   }
   std::string label = "sgd, tuned";
   const Cell tuned =
-      TunedSgd(oracle, target, static_cast<int64_t>(20 * floor + 20 * dimension + 20000), std::min(seeds, 5), label);
+      TunedSgd(oracle, target, static_cast<int64_t>(8 * floor + 20 * dimension + 8000), std::min(seeds, 5), label);
   PrintCell(name, policy, label, floor, bound, tuned);
 }
 
