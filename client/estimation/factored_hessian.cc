@@ -15,7 +15,7 @@ namespace {
 constexpr int kSignDraws = 24;
 
 absl::Status CheckOptions(int64_t dimension, const FactoredHessianEstimator::Options& options);
-HessianEstimate::RelativeErrorLimit ErrorLimit(const ScatterFactor& factor, double level);
+HessianEstimate::RelativeErrorLimit ErrorLimit(const ScatterFactor& factor, int64_t batch_size, double level);
 
 }  // namespace
 
@@ -64,7 +64,7 @@ absl::StatusOr<HessianEstimate> FactoredHessianEstimator::TakeEstimate(absl::Bit
   estimate.trace = scale * factor.trace;
   const double norm = estimate.eigenvalues.size() > 0 ? estimate.eigenvalues(0) : 0;
   estimate.effective_rank = norm > 0 ? estimate.trace / norm : 0;
-  estimate.relative_error = ErrorLimit(factor, level);
+  estimate.relative_error = ErrorLimit(factor, options_.batch_size, level);
   estimate.left_out = scale * factor.deficit;
   estimate.factor = std::move(factor.rows);
   estimate.factor *= std::sqrt(scale);
@@ -107,7 +107,7 @@ absl::Status CheckOptions(int64_t dimension, const FactoredHessianEstimator::Opt
 }
 
 // In units of the scatter over m - 1. Relative: the common scale cancels.
-HessianEstimate::RelativeErrorLimit ErrorLimit(const ScatterFactor& factor, double level) {
+HessianEstimate::RelativeErrorLimit ErrorLimit(const ScatterFactor& factor, int64_t batch_size, double level) {
   HessianEstimate::RelativeErrorLimit result;
   result.level = level;
   const double degrees = static_cast<double>(factor.count - 1);
@@ -115,12 +115,14 @@ HessianEstimate::RelativeErrorLimit ErrorLimit(const ScatterFactor& factor, doub
   if (factor.split_norms.size() < 2 || !(norm > 0)) return result;
   const double effective_rank = factor.trace / degrees / norm;
   const double left_out = factor.deficit / degrees;
-  const SplitLimit limit = CombineSplitNorms(factor.split_norms, effective_rank, factor.count, level);
+  // Each difference is over single gradients or blocks of many: it sees their kurtosis whole.
+  const SplitShape shape{effective_rank, static_cast<double>(factor.count), batch_size, /*kurtosis_share=*/1};
+  const SplitLimit limit = CombineSplitNorms(factor.split_norms, shape, level);
   result.estimate = (limit.mean + left_out) / norm;
   // Every split norm may be larger by split_deficit: the limit then is, times the skew that CombineSplitNorms applies.
   std::vector<double> largest_norms = factor.split_norms;
   for (double& split_norm : largest_norms) split_norm += factor.split_deficit;
-  const double upper = CombineSplitNorms(largest_norms, effective_rank, factor.count, level).upper + left_out;
+  const double upper = CombineSplitNorms(largest_norms, shape, level).upper + left_out;
   if (upper < norm) result.upper = upper / (norm - upper);
   return result;
 }
