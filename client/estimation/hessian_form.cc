@@ -94,7 +94,7 @@ std::string Advice(int64_t dimension, int64_t count, int64_t sketch_rows, double
     if (form == HessianForm::kRowSpace && count == 0) continue;
     const double needed = EstimateMemory(form, dimension, count, sketch_rows);
     if (needed <= available && dimension < (int64_t{1} << 30)) {
-      return absl::StrFormat("the form `%s` needs %.0f", HessianFormName(form), needed);
+      return absl::StrFormat("the form `%s` needs %.0f: use that", HessianFormName(form), needed);
     }
   }
   return "no form fits; ask for fewer sketch rows or fewer gradients";
