@@ -115,8 +115,7 @@ HessianEstimate::RelativeErrorLimit ErrorLimit(const ScatterFactor& factor, int6
   if (factor.split_norms.size() < 2 || !(norm > 0)) return result;
   const double effective_rank = factor.trace / degrees / norm;
   const double left_out = factor.deficit / degrees;
-  // Each difference is over single gradients or blocks of many: it sees their kurtosis whole.
-  const SplitShape shape{effective_rank, static_cast<double>(factor.count), batch_size, /*kurtosis_share=*/1};
+  const SplitShape shape{effective_rank, static_cast<double>(factor.count), batch_size, factor.kurtosis_share};
   const SplitLimit limit = CombineSplitNorms(factor.split_norms, shape, level);
   result.estimate = (limit.mean + left_out) / norm;
   // Every split norm may be larger by split_deficit: the limit then is, times the skew that CombineSplitNorms applies.

@@ -21,6 +21,7 @@ struct ScatterFactor {
   // empty when there were too few gradients.
   std::vector<double> split_norms;
   double split_deficit = 0;
+  double kurtosis_share = 1;  // of the gradients' kurtosis, what a difference sees of it (split_limit.h)
 };
 
 }  // namespace gradoracle

@@ -137,6 +137,8 @@ void ScatterSketch::AddSplitNorms(absl::BitGenRef generator, int draws, ScatterF
   }
   for (const Group& group : groups_) rows += group.sketch.rows().rows();
   if (rows == 0) return;
+  // A block's own mean takes its share of every fourth power.
+  factor.kurtosis_share = 1 - 1 / static_cast<double>(block_size_);
 
   RowMajorMatrix stack(rows, open_.cols());
   std::array<int64_t, kGroups> begins{};
