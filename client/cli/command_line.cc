@@ -9,6 +9,8 @@
 #include "absl/strings/str_replace.h"
 #include "client/cli/estimate_command.h"
 #include "client/cli/info_command.h"
+#include "client/cli/merge_command.h"
+#include "client/cli/plan_command.h"
 #include "client/cli/query_command.h"
 #include "client/cli/risk_command.h"
 #include "client/cli/train_command.h"
@@ -18,7 +20,7 @@
 namespace gradoracle {
 namespace {
 
-constexpr const char* kLaterVerbs[] = {"plan", "audit", "report", "budget"};
+constexpr const char* kLaterVerbs[] = {"audit", "report", "budget"};
 
 // A verb's flags in CLI11.
 class SubcommandFlags : public FlagSet {
@@ -83,6 +85,8 @@ std::vector<std::unique_ptr<Command>> AllCommands() {
   commands.push_back(std::make_unique<InfoCommand>());
   commands.push_back(std::make_unique<QueryCommand>());
   commands.push_back(std::make_unique<EstimateCommand>());
+  commands.push_back(std::make_unique<PlanCommand>());
+  commands.push_back(std::make_unique<MergeCommand>());
   commands.push_back(std::make_unique<TrainCommand>());
   commands.push_back(std::make_unique<RiskCommand>());
   return commands;

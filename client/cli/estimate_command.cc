@@ -1,5 +1,6 @@
 #include "client/cli/estimate_command.h"
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "client/cli/flag_values.h"
 #include "client/cli/gather.h"
 #include "client/cli/watched_source.h"
+#include "client/estimation/continued_estimate.h"
 #include "client/estimation/estimator.h"
 #include "client/estimation/recorded_gradients.h"
 #include "core/errors.h"
@@ -72,8 +74,14 @@ void EstimateCommand::AddFlags(FlagSet& flags) {
              "Variance of the target noise, the residual's included. The oracle tells it for its rules `calibrated`\n"
              "and `scaled`; needed for `fixed`, `none` and --from. One of the oracle's extra variances is asked for",
              "V");
-  flags.Later("--target-error");
-  flags.Later("--state");
+  flags.Text("--target-error", typed_target_error_,
+             "Stop as soon as the error limit is at most E; --count is then the most that may be asked for. Says what\n"
+             "was reached. Estimator: covariance",
+             "E");
+  flags.Text("--state", state,
+             "Go on with the gradients of FILE, if it exists, and write it afterwards; --count more are added.\n"
+             "Estimator: covariance. See also `gradoracle merge`",
+             "FILE");
   flags.Footer(
       "Ctrl-C writes the estimate from the gradients that have arrived.\n\nExamples:\n"
       "  gradoracle estimate --oracle 127.0.0.1:50051 --weights zeros --batch-size 256 --count 4096 --out hessian.npy\n"
@@ -84,12 +92,16 @@ absl::Status EstimateCommand::Check() {
   const bool recorded = !from.empty();
   GRADORACLE_RETURN_IF_ERROR(recorded ? connection.CheckIfGiven() : connection.Check());
   GRADORACLE_RETURN_IF_ERROR(gradients.Check({.weights = !recorded, .count = !recorded}));
-  if (gradients.count() == 1) {
+  if (gradients.count() == 1 && state.empty()) {
     return InvalidField("TOO_FEW_GRADIENTS", "count", "count is 1, but a covariance needs at least 2 gradients");
   }
   GRADORACLE_RETURN_IF_ERROR(CheckForm());
+  if (!typed_target_error_.empty()) {
+    GRADORACLE_RETURN_IF_ERROR(ParseTargetError(typed_target_error_, target_error.emplace()));
+  }
   GRADORACLE_RETURN_IF_ERROR(CheckEstimator());
-  GRADORACLE_RETURN_IF_ERROR(CheckDifferentFiles({{"out", out}, {"gradients_out", gradients_out}, {"from", from}}));
+  GRADORACLE_RETURN_IF_ERROR(
+      CheckDifferentFiles({{"out", out}, {"gradients_out", gradients_out}, {"from", from}, {"state", state}}));
   GRADORACLE_RETURN_IF_ERROR(ParseLevel(typed_level_, level));
   if (typed_total_noise_variance_.empty()) return absl::OkStatus();
   return ParsePositive(typed_total_noise_variance_, "total_noise_variance", total_noise_variance.emplace());
@@ -117,11 +129,24 @@ absl::Status EstimateCommand::CheckForm() {
 
 absl::Status EstimateCommand::CheckEstimator() {
   // All are about gradients of one point: the plain covariance, unless asked otherwise.
-  const bool one_point = !from.empty() || !gradients_out.empty() || form != HessianForm::kDense || trim != 0 ||
-                         shrinkage != ShrinkageMethod::kNone;
+  const bool one_point = !from.empty() || !gradients_out.empty() || continued() || form != HessianForm::kDense ||
+                         trim != 0 || shrinkage != ShrinkageMethod::kNone;
+  if (continued() && (form != HessianForm::kDense || trim != 0 || shrinkage != ShrinkageMethod::kNone)) {
+    const std::string field = state.empty() ? "target_error" : "state";
+    return InvalidField("FORM_CONFLICT", field,
+                        absl::StrCat(field,
+                                     ": only a plain dense estimate can be gone on with; leave out --form, "
+                                     "--trim and --shrinkage"));
+  }
   estimator = one_point ? Estimator::kCovariance : Estimator::kAuto;
   if (typed_estimator_.empty()) return absl::OkStatus();
   GRADORACLE_ASSIGN_OR_RETURN(estimator, ParseEstimator(typed_estimator_));
+  if (continued() && estimator != Estimator::kCovariance) {
+    const std::string field = state.empty() ? "target_error" : "state";
+    return InvalidField("ESTIMATOR_CONFLICT", field,
+                        absl::StrCat(field, ": only the estimator covariance can be gone on with, not ",
+                                     typed_estimator_, "; leave out --estimator"));
+  }
   if (!from.empty() && estimator != Estimator::kCovariance && estimator != Estimator::kCorrected) {
     return InvalidField("ESTIMATOR_CONFLICT", "from",
                         absl::StrCat("from: recorded gradients answer no questions, which ", typed_estimator_,
@@ -179,7 +204,8 @@ Outcome EstimateCommand::Run(Environment& environment) {
     GradientQuery together;
     together.weights = options.weights;
     together.batch_size = options.batch_size;
-    together.count = options.count;
+    // A target is reached by several requests, so that the limit of one does not bind.
+    together.count = target_error.has_value() ? std::min(options.count, info->limits.max_count) : options.count;
     if (absl::Status status = ValidateQuery(together, *info); !status.ok()) return OracleError(status);
   }
 
@@ -197,7 +223,16 @@ Outcome EstimateCommand::Run(Environment& environment) {
     return !interrupted;
   };
   absl::BitGen generator;
-  const absl::StatusOr<HessianEstimate> estimate = EstimateHessian(watched, options, generator);
+  std::optional<ContinuedEstimate> continuation;
+  absl::StatusOr<HessianEstimate> estimate = HessianEstimate();
+  if (continued()) {
+    absl::StatusOr<ContinuedEstimate> onwards =
+        EstimateOnwards(watched, {options, state, recorded, target_error}, generator);
+    if (onwards.ok()) continuation = *std::move(onwards);
+    estimate = continuation.has_value() ? absl::StatusOr<HessianEstimate>(continuation->estimate) : onwards.status();
+  } else {
+    estimate = EstimateHessian(watched, options, generator);
+  }
   watched.EndProgress();
 
   std::string kept;
@@ -218,9 +253,13 @@ Outcome EstimateCommand::Run(Environment& environment) {
     if (!written.ok()) return RunError(written);
   }
   if (connection.json()) {
-    environment.out << EstimateJson(*estimate, watched.seconds()).dump(2) << "\n";
+    nlohmann::ordered_json json = EstimateJson(*estimate, watched.seconds());
+    if (continuation.has_value()) AddContinuation(*continuation, state, target_error, watched.seconds(), json);
+    if (interrupted) json["interrupted"] = true;
+    environment.out << json.dump(2) << "\n";
   } else {
     environment.out << EstimateText(*estimate, watched.seconds(), environment.colour);
+    if (continuation.has_value()) environment.out << ContinuationText(*continuation, state, target_error);
     if (!out.empty()) {
       environment.out << (form == HessianForm::kDense ? "Hessian written to   " : "B written to         ") << out
                       << "\n";

@@ -33,12 +33,16 @@ class EstimateCommand : public Command {
   int64_t sketch_rows = kDefaultSketchRows;
   double trim = 0;
   ShrinkageMethod shrinkage = ShrinkageMethod::kNone;
+  std::string state;
+  std::optional<double> target_error;
   double level = 0.95;
   std::optional<double> total_noise_variance;
 
  private:
   absl::Status CheckForm();
   absl::Status CheckEstimator();
+  // Whether --state or --target-error ask for gradients of one point, gone on with.
+  bool continued() const { return !state.empty() || target_error.has_value(); }
 
   std::string typed_estimator_;
   std::string typed_form_;
@@ -46,6 +50,7 @@ class EstimateCommand : public Command {
   std::string typed_trim_;
   std::string typed_shrinkage_;
   std::string typed_level_;
+  std::string typed_target_error_;
   std::string typed_total_noise_variance_;
 };
 

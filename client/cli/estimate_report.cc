@@ -131,9 +131,10 @@ std::string EstimateText(const HessianEstimate& estimate, double seconds, bool c
   const char* strong = colour ? "\x1b[1m" : "";
   const char* plain = colour ? "\x1b[0m" : "";
   std::string text;
-  absl::StrAppendFormat(&text, "gradients            %d of batch size %d, dimension %d, in %.3g s (%.0f per second)\n",
-                        estimate.gradients, estimate.batch_size, estimate.dimension, seconds,
-                        PerSecond(estimate, seconds));
+  absl::StrAppendFormat(&text, "gradients            %d of batch size %d, dimension %d", estimate.gradients,
+                        estimate.batch_size, estimate.dimension);
+  if (seconds > 0) absl::StrAppendFormat(&text, ", in %.3g s (%.0f per second)", seconds, PerSecond(estimate, seconds));
+  text += "\n";
   absl::StrAppendFormat(&text, "estimator            %s%s%s\n", EstimatorName(estimate.estimator),
                         estimate.reason.empty() ? "" : ": ", estimate.reason);
   if (estimate.unit_diagonal) text += "diagonal             known to be 1, imposed\n";
@@ -160,6 +161,26 @@ std::string EstimateText(const HessianEstimate& estimate, double seconds, bool c
   }
   if (!estimate.not_converged.empty()) text += NotConvergedText(estimate);
   if (estimate.bias_warning.has_value()) absl::StrAppend(&text, "warning: ", *estimate.bias_warning, "\n");
+  return text;
+}
+
+void AddContinuation(const ContinuedEstimate& continuation, const std::string& state,
+                     std::optional<double> target_error, double seconds, nlohmann::ordered_json& json) {
+  if (target_error.has_value()) json["target_error"] = {{"asked", *target_error}, {"reached", continuation.reached}};
+  if (!state.empty()) json["state"] = {{"file", state}, {"gradients_added", continuation.added}};
+  json["gradients_per_second"] = static_cast<double>(continuation.added) / std::max(seconds, 1e-9);
+}
+
+std::string ContinuationText(const ContinuedEstimate& continuation, const std::string& state,
+                             std::optional<double> target_error) {
+  std::string text;
+  if (target_error.has_value()) {
+    absl::StrAppendFormat(&text, "target error         %g %s\n", *target_error,
+                          continuation.reached ? "reached" : "not reached: a larger --count is needed");
+  }
+  if (!state.empty()) {
+    absl::StrAppendFormat(&text, "state                %s, %d gradients added\n", state, continuation.added);
+  }
   return text;
 }
 

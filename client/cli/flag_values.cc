@@ -45,6 +45,13 @@ absl::Status ParseLevel(const std::string& text, double& level) {
                       absl::StrCat("level is ", level, ", but must be above 0.5 and below 1"));
 }
 
+absl::Status ParseTargetError(const std::string& text, double& value) {
+  GRADORACLE_RETURN_IF_ERROR(ParseNumber(text, "target_error", value));
+  if (value > 0 && value <= 1) return absl::OkStatus();
+  return InvalidField("TARGET_ERROR_OUT_OF_RANGE", "target_error",
+                      absl::StrCat("target_error is ", value, ", but must be above 0 and at most 1"));
+}
+
 absl::Status CheckDifferentFiles(const std::vector<std::pair<std::string, std::string>>& files) {
   for (size_t second = 0; second < files.size(); ++second) {
     for (size_t first = 0; first < second; ++first) {

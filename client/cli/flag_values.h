@@ -22,6 +22,8 @@ absl::Status ParseNumber(const std::string& text, absl::string_view field, doubl
 absl::Status ParsePositive(const std::string& text, absl::string_view field, double& value);
 // LEVEL_OUT_OF_RANGE: a confidence level lies strictly between 0.5 and 1. Leaves `level` alone when `text` is empty.
 absl::Status ParseLevel(const std::string& text, double& level);
+// TARGET_ERROR_OUT_OF_RANGE: a relative error to reach lies above 0 and is at most 1.
+absl::Status ParseTargetError(const std::string& text, double& value);
 // SAME_FILE: no file is written over another of the same command, under whatever name. files: (field, path).
 absl::Status CheckDifferentFiles(const std::vector<std::pair<std::string, std::string>>& files);
 
