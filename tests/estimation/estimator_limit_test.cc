@@ -1,5 +1,5 @@
 // Does the error limit of every estimator cover, and is it not needlessly wide? Monte Carlo against the known truth of
-// a Gaussian population. GRADORACLE_LONG_TESTS runs ten times as many.
+// a Gaussian population. GRADORACLE_LONG_TESTS runs 4000 a case instead of 250.
 #include <algorithm>
 #include <cstdlib>
 #include <random>
@@ -60,7 +60,7 @@ class EstimatorLimit : public ::testing::TestWithParam<Case> {};
 // unit diagonal gains (then it is more than 1.3 times too wide).
 TEST_P(EstimatorLimit, CoversAndIsTight) {
   const Case& test = GetParam();
-  const int runs = std::getenv("GRADORACLE_LONG_TESTS") != nullptr ? 4000 : 400;
+  const int runs = std::getenv("GRADORACLE_LONG_TESTS") != nullptr ? 4000 : 250;
   const Eigen::MatrixXd sigma = DecayingCorrelation(kDimension, test.rho);
   const Eigen::VectorXd optimum = Eigen::VectorXd::Constant(kDimension, 0.1);
   PopulationSource source(sigma, optimum, 1);
@@ -95,7 +95,7 @@ TEST_P(EstimatorLimit, CoversAndIsTight) {
               coverage, width, errors[static_cast<size_t>(runs / 2)]);
   const double fewest = boost::math::quantile(boost::math::binomial_distribution<double>(runs, kPromised), kFalseAlarm);
   EXPECT_GE(covered, fewest);
-  // The empirical quantile of 400 runs is itself off by some percent.
+  // The empirical quantile of 250 runs is itself off by some percent.
   EXPECT_LE(width, 1.3 * (1 + 2 / std::sqrt(static_cast<double>(runs))));
 }
 
