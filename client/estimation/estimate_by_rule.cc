@@ -92,14 +92,18 @@ absl::StatusOr<HessianEstimate> EstimateByRule(EstimationRun& run) {
                                   : WithReason(EstimateByCovariance(run), reason);
   }
 
-  // 2. Pilot at the weights given.
+  // 2. Pilot at the weights given. It is what an interrupted run falls back on.
   GRADORACLE_RETURN_IF_ERROR(MakeEstimator(run, noise.total_noise_variance, options.count).status());  // memory
   GRADORACLE_ASSIGN_OR_RETURN(const RowMajorMatrix pilot,
                               run.requests.Fetch(QueryAt(run, options.weights, kPilot, noise)));
   const auto interrupted = [&] {
-    return WithReason(PilotAndCovariance(run, noise, pilot), "interrupted during the pilot");
+    return WithReason(PilotAndCovariance(run, noise, pilot), "interrupted; only the pilot is of use");
   };
   if (run.requests.stopped()) return interrupted();
+  const auto finish = [&](absl::StatusOr<HessianEstimate> estimate, const std::string& reason) {
+    if (!estimate.ok() && run.requests.stopped()) return interrupted();
+    return WithReason(std::move(estimate), reason);
+  };
   const double pilot_trace =
       CovarianceTrace(pilot) * static_cast<double>(options.batch_size) / noise.total_noise_variance;
   const double d = static_cast<double>(run.info.dimension);
@@ -131,10 +135,9 @@ absl::StatusOr<HessianEstimate> EstimateByRule(EstimationRun& run) {
 
   // 4. to 8.
   if (evidence.rho.has_value() && *evidence.rho < 1) {
-    return WithReason(
-        CompleteDesign(run, noise, *design),
-        absl::StrFormat("designed weights of norm %.3g are allowed and promise %.2g of a covariance's error",
-                        design->radius(), *evidence.rho));
+    return finish(CompleteDesign(run, noise, *design),
+                  absl::StrFormat("designed weights of norm %.3g are allowed and promise %.2g of a covariance's error",
+                                  design->radius(), *evidence.rho));
   }
   const std::string no_design =
       evidence.rho.has_value() ? absl::StrFormat("designed weights promise %.2g of a covariance's error", *evidence.rho)
@@ -142,16 +145,16 @@ absl::StatusOr<HessianEstimate> EstimateByRule(EstimationRun& run) {
   if (LargeNoiseOffered(run)) {
     const absl::string_view offer =
         run.info.noise.curvature_probe ? "; the curvature probe is offered" : "; large noise is offered";
-    return WithReason(EstimateByProbe(run), absl::StrCat(no_design, offer));
+    return finish(EstimateByProbe(run), absl::StrCat(no_design, offer));
   }
-  if (evidence.excess < kSmallExcess) return WithReason(PilotAndCovariance(run, noise, pilot), excess);
+  if (evidence.excess < kSmallExcess) return finish(PilotAndCovariance(run, noise, pilot), excess);
   if (design.has_value()) {
-    return WithReason(CompleteDesign(run, noise, *design), absl::StrCat(excess, ", and a design is unbiased"));
+    return finish(CompleteDesign(run, noise, *design), absl::StrCat(excess, ", and a design is unbiased"));
   }
   if (!run.unit_diagonal_known()) {
-    return WithReason(PilotAndCovariance(run, noise, pilot), absl::StrCat(excess, ", and nothing better is allowed"));
+    return finish(PilotAndCovariance(run, noise, pilot), absl::StrCat(excess, ", and nothing better is allowed"));
   }
-  return WithReason(WarmUpAndEstimate(run, noise, pilot), excess);
+  return finish(WarmUpAndEstimate(run, noise, pilot), excess);
 }
 
 }  // namespace gradoracle

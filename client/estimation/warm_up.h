@@ -57,19 +57,12 @@ class WarmUpPath {
   double weight_ = 0;
 };
 
-struct WarmUp {
-  Eigen::VectorXd weights;  // where to take the covariance
-  int64_t gradients = 0;    // spent, the pilot's included
-  int64_t points = 0;
-  bool converged = false;  // by the stopping rule; false: the budget ended it
-};
-
-// Walks from options.weights, 64 gradients a point, until converged or at most `budget` gradients (and 64 points) are
-// spent. `pilot`: gradients already taken at options.weights, counted in the budget; (0, d) for none.
-absl::StatusOr<WarmUp> WalkToOptimum(EstimationRun& run, const NoiseChoice& noise, const RowMajorMatrix& pilot,
-                                     int64_t budget);
-
-// The walk, then the covariance with what remains.
+// The whole estimator. Steps from options.weights, 64 gradients a point, until converged or count/4 gradients (or 64
+// points) are spent; then the covariance with what remains. On the way there blocks of count/8 gradients (at most 4096)
+// check the point: rows so rare that the short averages missed them show in a block, whose diagonal is then in excess
+// by 0.1 on average or by 1 somewhere, and another step is made from such blocks alone, as long as half of `count`
+// remains. A block without such excess counts in the covariance. `pilot`: gradients already taken at options.weights,
+// counted in the steps; (0, d) for none.
 absl::StatusOr<HessianEstimate> WarmUpAndEstimate(EstimationRun& run, const NoiseChoice& noise,
                                                   const RowMajorMatrix& pilot);
 
