@@ -436,5 +436,69 @@ TEST(Progress, AppearsAfterASecondAndDisappears) {
   silent.Update(5, start + absl::Seconds(5));
 }
 
+// Catches: a state that is not taken up, not written, or written over by a run that was refused.
+TEST_F(CliProgram, AStateGoesOn) {
+  const std::string state = Path("a.state");
+  ASSERT_EQ(RunEstimate({"--state", state}), 0);
+  EXPECT_EQ(Json()["gradients"], 1000);
+  ASSERT_EQ(RunEstimate({"--state", state}, "500"), 0);
+  EXPECT_EQ(Json()["gradients"], 1500);
+  EXPECT_EQ(Json()["state"]["gradients_added"], 500);
+  oracle_.asked = false;
+  oracle_.info.dataset_version = "v2";
+  EXPECT_EQ(RunEstimate({"--state", state}), 2);
+  EXPECT_EQ(Json()["error"]["reason"], "STATE_MISMATCH");
+  EXPECT_EQ(Json()["error"]["field"], "dataset_version");
+  EXPECT_FALSE(oracle_.asked);
+  oracle_.info.dataset_version = "v1";
+  // What arrives before a failure has been paid for.
+  oracle_.fail_after = 300;
+  EXPECT_EQ(RunEstimate({"--state", state}), 4);
+  oracle_.fail_after = -1;
+  ASSERT_EQ(RunEstimate({"--state", state}, "100"), 0);
+  EXPECT_EQ(Json()["gradients"], 1900);
+  EXPECT_THAT(Files(), ElementsAre("a.state"));
+}
+
+TEST_F(CliProgram, StatesAreMerged) {
+  ASSERT_EQ(RunEstimate({"--state", Path("a.state")}), 0);
+  ASSERT_EQ(RunEstimate({"--state", Path("b.state")}, "500"), 0);
+  const std::vector<std::string> merge = {"merge", Path("a.state"), Path("b.state"), "--json",
+                                          "--out", Path("h.npy"),   "--state",       Path("c.state")};
+  ASSERT_EQ(Run(merge), 0);
+  EXPECT_EQ(Json()["gradients"], 1500);
+  EXPECT_EQ(Json()["oracles"][0]["runs"], 2);
+  EXPECT_EQ(ReadNpyMatrix(Path("h.npy"))->rows(), kDimension);
+  EXPECT_EQ(Run({"merge", Path("a.state"), Path("c.state"), "--json"}), 2);
+  EXPECT_EQ(Json()["error"]["reason"], "STATE_OVERLAP");
+}
+
+// Catches: a target reported as reached because it was asked for.
+TEST_F(CliProgram, ATargetSaysWhatWasReached) {
+  ASSERT_EQ(RunEstimate({"--target-error", "0.5"}, "5000"), 0);
+  EXPECT_EQ(Json()["target_error"]["reached"], true);
+  EXPECT_LE(Json()["relative_error"]["upper"], 0.5);
+  EXPECT_LT(Json()["gradients"], 5000);
+  ASSERT_EQ(RunEstimate({"--target-error", "0.001"}, "2000"), 0);
+  EXPECT_EQ(Json()["target_error"]["asked"], 0.001);
+  EXPECT_EQ(Json()["target_error"]["reached"], false);
+  EXPECT_GT(Json()["relative_error"]["upper"], 0.001);
+  EXPECT_EQ(Json()["gradients"], 2000);
+}
+
+TEST_F(CliProgram, APlanSpendsNothing) {
+  const std::vector<std::string> plan = {"plan",   "--oracle",       "h:1", "--batch-size", "64",
+                                         "--json", "--target-error", "0.1"};
+  ASSERT_EQ(Run(plan), 0);
+  EXPECT_FALSE(oracle_.asked);
+  EXPECT_EQ(Json()["gradients"]["optimistic"], 3077);  // 4 (1 + 2/64) (1 + sqrt(ln 20))^2 / .01
+  EXPECT_GT(Json()["gradients"]["worst"], Json()["gradients"]["optimistic"]);
+  std::vector<std::string> pilot = plan;
+  pilot.insert(pilot.end(), {"--pilot", "1000", "--weights", "zeros"});
+  ASSERT_EQ(Run(pilot), 0);
+  EXPECT_EQ(oracle_.last_query.count, 1000);
+  EXPECT_EQ(Json()["pilot"]["gradients"], 1000);
+}
+
 }  // namespace
 }  // namespace gradoracle
