@@ -160,7 +160,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"MergeNothing", "merge --out h.npy", "MISSING", "state"},
         BadLine{"TokenFile", "info --oracle h:1 --token-file f", "NOT_IN_THIS_VERSION", "token_file"},
         BadLine{"TlsCa", std::string(kEstimate) + "--tls-ca f", "NOT_IN_THIS_VERSION", "tls_ca"},
-        BadLine{"LaterVerb", "train --oracle h:1", "NOT_IN_THIS_VERSION", ""}),
+        BadLine{"LaterVerb", "audit --oracle h:1", "NOT_IN_THIS_VERSION", ""}),
     [](const ::testing::TestParamInfo<BadLine>& parameter) { return parameter.param.name; });
 
 TEST_F(CliArguments, JsonIsKnownEvenWhenTheRestIsWrong) {
