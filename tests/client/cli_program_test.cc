@@ -173,7 +173,7 @@ TEST_F(CliProgram, EstimateHasTheKeysOfTheContract) {
   EXPECT_EQ(RunEstimate({"--out", Path("h.npy"), "--gradients-out", Path("g.npy"), "--no-unit-diagonal"}), 0);
   const nlohmann::ordered_json json = Json();
   EXPECT_THAT(Keys(json),
-              ElementsAre("dimension", "batch_size", "gradients", "estimator", "reason", "unit_diagonal",
+              ElementsAre("dimension", "batch_size", "gradients", "estimator", "reason", "form", "unit_diagonal",
                           "not_converged", "total_noise_variance", "mean_gradient_norm", "trace", "effective_rank",
                           "eigenvalues", "relative_error", "seconds", "gradients_per_second"));
   EXPECT_THAT(Keys(json["relative_error"]), ElementsAre("estimate", "upper", "level"));
