@@ -60,7 +60,12 @@ std::string ErrorInWords(const HessianEstimate& estimate) {
   if (error.upper.has_value()) {
     absl::StrAppendFormat(&words, ", below %.2g with %g %% confidence", *error.upper, 100 * error.level);
   } else {
-    absl::StrAppendFormat(&words, "; no upper limit at %g %% confidence: too few gradients", 100 * error.level);
+    absl::StrAppendFormat(&words, "; no upper limit at %g %% confidence: %s", 100 * error.level,
+                          estimate.unseen_features.empty()
+                              ? std::string("too few gradients")
+                              : absl::StrFormat("%d features (the first is number %d) have hardly been drawn; ask for "
+                                                "more gradients or larger batches",
+                                                estimate.unseen_features.size(), estimate.unseen_features.front()));
   }
   if (estimate.form == HessianForm::kSketch) return words + " (sampling error and what the sketch leaves out)";
   if (estimate.shrinkage.has_value()) return words + " (sampling error only, before shrinkage)";
@@ -102,6 +107,7 @@ nlohmann::ordered_json EstimateJson(const HessianEstimate& estimate, double seco
       {"form", std::string(HessianFormName(estimate.form))},
       {"unit_diagonal", estimate.unit_diagonal},
       {"not_converged", NotConvergedJson(estimate)},
+      {"unseen_features", estimate.unseen_features},
       {"total_noise_variance", NoiseJson(estimate)},
       {"mean_gradient_norm", estimate.mean_gradient.norm()},
       {"trace", estimate.trace},

@@ -15,12 +15,26 @@ namespace {
 
 constexpr int kSignDraws = 24;
 constexpr double kLargestExcess = 0.6;
+constexpr double kUnseenShare = 0.25;
+
+std::vector<int64_t> UnseenFeatures(const Eigen::VectorXd& raw_diagonal) {
+  std::vector<double> sorted(raw_diagonal.begin(), raw_diagonal.end());
+  const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+  std::nth_element(sorted.begin(), middle, sorted.end());
+  std::vector<int64_t> features;
+  for (Eigen::Index j = 0; j < raw_diagonal.size(); ++j) {
+    if (!(raw_diagonal(j) >= kUnseenShare * *middle)) features.push_back(j);
+  }
+  return features;
+}
 
 }  // namespace
 
 void FinishEstimate(UnfinishedEstimate unfinished, double level, absl::BitGenRef generator, HessianEstimate& estimate) {
   estimate.hessian = std::move(unfinished.hessian);
   estimate.raw_diagonal = estimate.hessian.diagonal();
+  estimate.unseen_features.clear();
+  if (unfinished.unit_diagonal) estimate.unseen_features = UnseenFeatures(estimate.raw_diagonal);
   estimate.unit_diagonal = unfinished.unit_diagonal && estimate.raw_diagonal.minCoeff() > unfinished.smallest_diagonal;
   Eigen::VectorXd scale;
   if (estimate.unit_diagonal) {
@@ -48,7 +62,9 @@ void FinishEstimate(UnfinishedEstimate unfinished, double level, absl::BitGenRef
       {estimate.effective_rank, static_cast<double>(unfinished.count), estimate.batch_size, unfinished.kurtosis_share},
       level);
   estimate.relative_error.estimate = limit.mean / norm;
-  if (limit.upper < norm) estimate.relative_error.upper = limit.upper / (norm - limit.upper);
+  if (limit.upper < norm && estimate.unseen_features.empty()) {
+    estimate.relative_error.upper = limit.upper / (norm - limit.upper);
+  }
 }
 
 void FindExcessDiagonal(const std::vector<std::string>& feature_names, int64_t count, HessianEstimate& estimate) {

@@ -23,9 +23,9 @@ struct UnfinishedEstimate {
   double smallest_diagonal = 0;  // the diagonal is imposed only where every entry of it exceeds this, >= 0
 };
 
-// Fills, in an estimate whose batch_size is set, hessian, raw_diagonal, unit_diagonal, eigenvalues, trace,
-// effective_rank and relative_error of `estimate`. 24 differences are drawn; with the unit diagonal imposed each goes
-// through its linearisation (unit_diagonal.h), so that the limit tightens with the error. 0.5 < level < 1.
+// Fills, in an estimate whose batch_size is set, hessian, raw_diagonal, unseen_features, unit_diagonal, eigenvalues,
+// trace, effective_rank and relative_error of `estimate`. 24 differences are drawn; with the unit diagonal imposed each
+// goes through its linearisation (unit_diagonal.h), so that the limit tightens with the error. 0.5 < level < 1.
 void FinishEstimate(UnfinishedEstimate unfinished, double level, absl::BitGenRef generator, HessianEstimate& estimate);
 
 // Sets estimate.not_converged: every feature whose diagonal, before it was imposed, exceeds 1 by more than 0.6 (by more

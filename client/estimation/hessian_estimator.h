@@ -37,6 +37,9 @@ struct HessianEstimate {
   Eigen::MatrixXd hessian;        // (d, d), symmetric; empty unless `form` is dense
   bool unit_diagonal = false;     // diag H = 1 was known and has been imposed [theory 1.4.6]
   Eigen::VectorXd raw_diagonal;   // (d), of the estimate before that
+  // Features whose known diagonal hardly shows in the gradients (raw entry below a quarter of the median): the few rows
+  // that carry them have not been drawn, and no limit made of these gradients can know of them. upper is then nullopt.
+  std::vector<int64_t> unseen_features;
   Eigen::VectorXd mean_gradient;  // (d)
   Eigen::VectorXd eigenvalues;    // of hessian, descending
   double trace = 0;

@@ -174,8 +174,8 @@ TEST_F(CliProgram, EstimateHasTheKeysOfTheContract) {
   const nlohmann::ordered_json json = Json();
   EXPECT_THAT(Keys(json),
               ElementsAre("dimension", "batch_size", "gradients", "estimator", "reason", "form", "unit_diagonal",
-                          "not_converged", "total_noise_variance", "mean_gradient_norm", "trace", "effective_rank",
-                          "eigenvalues", "relative_error", "seconds", "gradients_per_second"));
+                          "not_converged", "unseen_features", "total_noise_variance", "mean_gradient_norm", "trace",
+                          "effective_rank", "eigenvalues", "relative_error", "seconds", "gradients_per_second"));
   EXPECT_THAT(Keys(json["relative_error"]), ElementsAre("estimate", "upper", "level"));
   EXPECT_EQ(json["total_noise_variance"], 64);
   const RowMajorMatrix hessian = *ReadNpyMatrix(Path("h.npy"));

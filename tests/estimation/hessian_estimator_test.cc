@@ -150,6 +150,26 @@ TEST(HessianEstimator, WatchesAKnownUnitDiagonal) {
   EXPECT_FALSE(Estimated(1.3 * unit, options).bias_warning.has_value());
 }
 
+// Catches: a limit claimed although the few rows that carry a feature were not among those drawn, whose diagonal is
+// known to be one: the rescaled estimate then says nothing about that feature, and no split of the stream knows it.
+TEST(HessianEstimator, ClaimsNoLimitWithFeaturesThatWereNotDrawn) {
+  std::mt19937_64 generator(15);
+  RowMajorMatrix gradients = StandardNormal(generator, 2000, 6);
+  HessianEstimator::Options options = Options(64, 64);
+  options.unit_diagonal_known = options.impose_unit_diagonal = true;
+  EXPECT_TRUE(Estimated(gradients, options).relative_error.upper.has_value());
+  for (const double drawn : {0.0, 0.3}) {
+    gradients.col(4) *= drawn;
+    const HessianEstimate estimate = Estimated(gradients, options);
+    EXPECT_FALSE(estimate.relative_error.upper.has_value()) << drawn;
+    EXPECT_THAT(estimate.unseen_features, ::testing::ElementsAre(4)) << drawn;
+    gradients = StandardNormal(generator, 2000, 6);
+  }
+  gradients.col(4) *= 0.3;
+  options.unit_diagonal_known = false;  // raw units: a small feature is a small feature
+  EXPECT_TRUE(Estimated(gradients, options).relative_error.upper.has_value());
+}
+
 // Catches: a single inflated coordinate lost in the average, and an alarm from sampling noise at tiny m.
 TEST(HessianEstimator, DiagonalWatchKnowsItsNoise) {
   std::mt19937_64 generator(6);
