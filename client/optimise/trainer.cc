@@ -241,7 +241,7 @@ absl::StatusOr<bool> Trainer::TryDescent() {
   DivergenceWatch divergence;
   double next_evaluation = 0;
   // Heavy-tailed residuals make a measured noise too small more often than too large.
-  const double share = InjectedNoise(inverse).has_value() ? 1 : kCautiousShare;
+  const double share = NoiseIsInjected() ? 1 : kCautiousShare;
   octave_ = StreamingCovariance(dimension, kCovarianceBlock);
   octave_end_ = 2 * RecipeOf(TrainingMethod::kMixed).CurvatureCount(dimension);
   for (int64_t steps = 1;; ++steps) {
@@ -309,7 +309,7 @@ absl::Status Trainer::BecomeMoreCareful() {
 void Trainer::Evaluate(const TailAverage& average) {
   const Preconditioner* inverse = steps_by_.has_value() ? &*steps_by_ : metric_.has_value() ? &*metric_ : nullptr;
   TailAverage::Window window =
-      average.Best(inverse, steps_by_.has_value() ? InjectedNoise(*inverse) : metric_noise_, options_.level);
+      average.Best(inverse, steps_by_.has_value() ? std::nullopt : metric_noise_, options_.level);
   result_.gradients = oracles_.gradients();
   result_.weights = InBall(window.weights, oracles_.max_weights_norm());
   result_.gradient_norm = window.gradient.norm();
@@ -340,15 +340,12 @@ void Trainer::LearnMetric(const Eigen::Ref<const RowMajorMatrix>& gradients, int
   octave_ = StreamingCovariance(oracles_.dimension(), kCovarianceBlock);
 }
 
-// tr(H^{-1}S) = r tau^2/n is known where injected noise drowns the residuals' own, at most 1 in standardised units; the
-// measured trace would add what is wrong with P.
-std::optional<double> Trainer::InjectedNoise(const Preconditioner& inverse) const {
+// Injected, hence Gaussian, noise drowns the residuals' own, whose variance is at most 1 in standardised units.
+bool Trainer::NoiseIsInjected() const {
   const auto level = recipe_.rule_level_only ? PooledOracles::Level::kRule : PooledOracles::Level::kSmallest;
-  const double noise = oracles_.NoiseOverBatch(options_.batch_size, level, 0);
-  if (!oracles_.unit_diagonal() || noise * static_cast<double>(options_.batch_size) < kDrowningNoise) {
-    return std::nullopt;
-  }
-  return noise * static_cast<double>(inverse.rank());
+  const double total =
+      oracles_.NoiseOverBatch(options_.batch_size, level, 0) * static_cast<double>(options_.batch_size);
+  return oracles_.unit_diagonal() && total >= kDrowningNoise;
 }
 
 // Away from the optimum the covariance is (tau^2 + q)/n H, q = 2 excess risk [theory 1.1], so that the metric is too

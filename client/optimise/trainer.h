@@ -34,7 +34,7 @@ struct TrainingPoint {
 
 enum class TrainingStop {
   kNone,           // not run, or ended by an error
-  kTargetReached,  // estimate <= target; <= 3/4 of it where the noise is measured, not known
+  kTargetReached,  // estimate <= target; <= 3/4 of it unless injected noise prevails
   kCountSpent,     // the count, or the cap that stands for it, is spent
   kInterrupted,    // watch() said so, or the source was cancelled
   kDiverged,       // fourteen more careful starts did not help
@@ -99,7 +99,7 @@ class Trainer {
   absl::Status GatherCurvature(int64_t count);
   void Evaluate(const TailAverage& average);
   void LearnMetric(const Eigen::Ref<const RowMajorMatrix>& gradients, int64_t taken);
-  std::optional<double> InjectedNoise(const Preconditioner& inverse) const;
+  bool NoiseIsInjected() const;
   void WidenForSignal(ExcessRisk& risk) const;
   bool Interrupted(const absl::Status& status) const;
   int64_t Affordable() const;  // pooled gradients left
