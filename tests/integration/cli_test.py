@@ -152,7 +152,7 @@ class HousePrices(unittest.TestCase):
     for words in (["frobnicate"], [], ["info", "--oracle", self.server.address, "--frob"], ["estimate", *good],
                   ["estimate", *good, "--count", "1e3"], ["estimate", *good, "--count", str(2**63)],
                   ["estimate", *good, "--count", "8", "--estimator", "oas"],
-                  ["estimate", *good, "--count", "8", "--target-error", "0.1"],
+                  ["estimate", *good, "--count", "8", "--target-error", "-1"],
                   ["estimate", *good, "--count", "8", "--token-file", "t"],
                   ["query", *good, "--count", "8", "--out", "/nonexistent/g.npy"],
                   ["estimate", "--from", self.folder / "none.npy", "--batch-size", 8, "--total-noise-variance", 8]):
