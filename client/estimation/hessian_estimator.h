@@ -34,9 +34,9 @@ struct HessianEstimate {
   int64_t batch_size = 0;
   int64_t gradients = 0;  // spent in all, by every request
   double total_noise_variance = 0;
-  Eigen::MatrixXd hessian;        // (d, d), symmetric; empty unless `form` is dense
-  bool unit_diagonal = false;     // diag H = 1 was known and has been imposed [theory 1.4.6]
-  Eigen::VectorXd raw_diagonal;   // (d), of the estimate before that
+  Eigen::MatrixXd hessian;       // (d, d), symmetric; empty unless `form` is dense
+  bool unit_diagonal = false;    // diag H = 1 was known and has been imposed [theory 1.4.6]
+  Eigen::VectorXd raw_diagonal;  // (d), of the estimate before that
   // Features whose known diagonal hardly shows in the gradients (raw entry below a quarter of the median): the few rows
   // that carry them have not been drawn, and no limit made of these gradients can know of them. upper is then nullopt.
   std::vector<int64_t> unseen_features;
