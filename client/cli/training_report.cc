@@ -81,8 +81,13 @@ std::string TrainingText(const TrainingResult& result, double seconds) {
                         result.curvature_gradients, result.steps, seconds);
   absl::StrAppendFormat(&text, "gradient norm %.3g\n", result.gradient_norm);
   if (result.excess_risk.estimate.has_value()) {
-    absl::StrAppendFormat(&text, "excess risk   about %.3g, at most %.3g with confidence %.3g\n",
-                          *result.excess_risk.estimate, result.excess_risk.upper.value_or(0), result.excess_risk.level);
+    absl::StrAppendFormat(&text, "excess risk   about %.3g", *result.excess_risk.estimate);
+    if (result.excess_risk.upper.has_value()) {
+      absl::StrAppendFormat(&text, ", at most %.3g with confidence %.3g\n", *result.excess_risk.upper,
+                            result.excess_risk.level);
+    } else {
+      text += "; sgd gives no limit: use --method mixed for one\n";
+    }
   } else {
     text += "excess risk   not known: too few gradients, or a noise variance that the oracle does not tell\n";
   }
@@ -93,8 +98,8 @@ std::string TrainingText(const TrainingResult& result, double seconds) {
 std::string TrainingProgress(const TrainingPoint& point) {
   std::string text = absl::StrCat(point.gradients, " gradients, ", point.steps, " steps");
   if (point.excess_risk.estimate.has_value()) {
-    absl::StrAppendFormat(&text, ", excess risk %.2g (at most %.2g)", *point.excess_risk.estimate,
-                          point.excess_risk.upper.value_or(0));
+    absl::StrAppendFormat(&text, ", excess risk %.2g", *point.excess_risk.estimate);
+    if (point.excess_risk.upper.has_value()) absl::StrAppendFormat(&text, " (at most %.2g)", *point.excess_risk.upper);
   } else {
     absl::StrAppendFormat(&text, ", gradient norm %.2g", point.gradient_norm);
   }
