@@ -22,7 +22,7 @@ namespace gradoracle {
 //   two_level   n (C_1 - C_0)/(tau_1^2 - tau_0^2) at `weights`, half the gradients each. [1.4.3 i]
 //   probe       Cov(g) with the targets switched off: exact everywhere. One request. [1.4.7]
 //   active      differences of gradients at +-R q_j, q_j a random orthonormal frame. 2d requests and more. [3.1]
-//   warm_up     steps towards the optimum, at most count/4, then covariance there. [estimators on real data, A.7]
+//   warm_up     steps towards the optimum, at most count/2, then covariance there. [estimators on real data, A.7]
 //   auto        one of these, from what the oracle says about itself and a pilot of 128 gradients.
 // `weights` binds covariance, corrected, two_level; the others may query anywhere within the limits.
 struct EstimationOptions {
