@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "core/different_files.h"
 #include "core/errors.h"
 #include "core/noise_calibration.h"
 #include "core/sampling.h"
@@ -106,6 +107,8 @@ absl::Status CheckFiles(const ServerConfig& config) {
                         "--data FILE is needed: the data set to serve, .csv, .csv.gz or .npy (also GRADORACLE_DATA, or "
                         "data in the configuration file)");
   }
+  GRADORACLE_RETURN_IF_ERROR(
+      CheckDifferentFiles({{"data", config.data}, {"scaling", config.scaling}, {"port_file", config.port_file}}));
   GRADORACLE_RETURN_IF_ERROR(CheckReadable(config.data, "data", "--data"));
   if (config.scaling.empty()) return absl::OkStatus();
   return CheckReadable(config.scaling, "scaling", "--scaling");

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/different_files.h"
 #include "core/error_norm.h"
 #include "core/errors.h"
 #include "core/least_squares.h"
@@ -54,6 +55,11 @@ absl::Status WriteScaling(const std::string& path, const LocalOracle& oracle) {
 
 absl::StatusOr<nlohmann::ordered_json> Inspect(const ServerConfig& config, const InspectOptions& options) {
   GRADORACLE_RETURN_IF_ERROR(CheckFiles(config));
+  GRADORACLE_RETURN_IF_ERROR(CheckDifferentFiles({{"data", config.data},
+                                                  {"scaling", config.scaling},
+                                                  {"compare", options.compare},
+                                                  {"hessian_out", options.hessian_out},
+                                                  {"scaling_out", options.scaling_out}}));
   GRADORACLE_ASSIGN_OR_RETURN(const OracleOptions oracle_options, ToOracleOptions(config));
   GRADORACLE_ASSIGN_OR_RETURN(const Inspected inspected, Load(oracle_options));
   const LocalOracle& oracle = *inspected.oracle;

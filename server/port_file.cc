@@ -5,7 +5,9 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <system_error>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -33,6 +35,14 @@ absl::Status WritePortFile(const std::string& path, const ListenAddress& address
 }
 
 absl::Status RemovePortFile(const std::string& path) {
+  // Only what a server wrote, or nothing: a mistyped name must not cost the owner a file.
+  std::error_code ignored;
+  const bool something = std::filesystem::exists(path, ignored) && std::filesystem::file_size(path, ignored) != 0;
+  if (something && !ReadPortFile(path).ok()) {
+    return InvalidField(
+        "PORT_FILE", "port_file",
+        absl::StrCat("--port-file ", path, ": exists and does not hold the address of a server; give another name"));
+  }
   if (unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
   return Failed(path, "the file an earlier server left cannot be removed", std::strerror(errno));
 }

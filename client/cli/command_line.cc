@@ -95,6 +95,10 @@ std::vector<std::unique_ptr<Command>> AllCommands() {
 absl::Status ParseCommandLine(const std::vector<std::string>& words, CommandLine& command_line) {
   command_line.json = std::find(words.begin(), words.end(), "--json") != words.end();
   std::vector<std::unique_ptr<Command>> commands = AllCommands();
+  if (words.size() == 2 && words.back() == "--version") {  // of a verb: the program's
+    command_line.text = "gradoracle " + VersionString() + "\n";
+    return absl::OkStatus();
+  }
   if (absl::Status verb = CheckVerb(words, commands); !verb.ok()) return verb;
 
   CLI::App app("Asks a gradient oracle for minibatch gradients and estimates the Hessian from them.", "gradoracle");

@@ -100,8 +100,11 @@ absl::Status EstimateCommand::Check() {
     GRADORACLE_RETURN_IF_ERROR(ParseTargetError(typed_target_error_, target_error.emplace()));
   }
   GRADORACLE_RETURN_IF_ERROR(CheckEstimator());
-  GRADORACLE_RETURN_IF_ERROR(
-      CheckDifferentFiles({{"out", out}, {"gradients_out", gradients_out}, {"from", from}, {"state", state}}));
+  GRADORACLE_RETURN_IF_ERROR(CheckDifferentFiles({{"out", out},
+                                                  {"gradients_out", gradients_out},
+                                                  {"from", from},
+                                                  {"state", state},
+                                                  {"weights", gradients.WeightsFile()}}));
   GRADORACLE_RETURN_IF_ERROR(ParseLevel(typed_level_, level));
   if (typed_total_noise_variance_.empty()) return absl::OkStatus();
   return ParsePositive(typed_total_noise_variance_, "total_noise_variance", total_noise_variance.emplace());
@@ -137,6 +140,10 @@ absl::Status EstimateCommand::CheckEstimator() {
                         absl::StrCat(field,
                                      ": only a plain dense estimate can be gone on with; leave out --form, "
                                      "--trim and --shrinkage"));
+  }
+  if (!from.empty() && target_error.has_value()) {
+    return InvalidField("ESTIMATOR_CONFLICT", "target_error",
+                        "target_error: a recording cannot be asked for more; leave out --target-error or --from");
   }
   estimator = one_point ? Estimator::kCovariance : Estimator::kAuto;
   if (typed_estimator_.empty()) return absl::OkStatus();
@@ -279,7 +286,7 @@ bool AsksOnce(Estimator estimator) {
 ErrorOrigin OriginOf(const absl::Status& status, const WatchedSource& watched, ErrorOrigin source) {
   if (watched.source_failed()) return source;
   const std::string reason = ErrorReason(status).value_or("");
-  if (absl::EndsWith(reason, "_NOT_OFFERED")) return ErrorOrigin::kOracle;
+  if (absl::EndsWith(reason, "_NOT_OFFERED") || reason == "CORRECTION_REFUSED") return ErrorOrigin::kOracle;
   const bool usage =
       status.code() == absl::StatusCode::kInvalidArgument || status.code() == absl::StatusCode::kFailedPrecondition;
   return usage && !watched.asked() ? ErrorOrigin::kUsage : ErrorOrigin::kRun;

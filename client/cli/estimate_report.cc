@@ -182,7 +182,9 @@ std::string ContinuationText(const ContinuedEstimate& continuation, const std::s
   std::string text;
   if (target_error.has_value()) {
     absl::StrAppendFormat(&text, "target error         %g %s\n", *target_error,
-                          continuation.reached ? "reached" : "not reached: a larger --count is needed");
+                          continuation.reached  ? "reached"
+                          : continuation.biased ? "not reached: the estimate is biased, whatever the limit says"
+                                                : "not reached: a larger --count is needed");
   }
   if (!state.empty()) {
     absl::StrAppendFormat(&text, "state                %s, %d gradients added\n", state, continuation.added);

@@ -1,9 +1,7 @@
 #include "client/cli/flag_values.h"
 
 #include <cmath>
-#include <filesystem>
 #include <limits>
-#include <system_error>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
@@ -50,23 +48,6 @@ absl::Status ParseTargetError(const std::string& text, double& value) {
   if (value > 0 && value <= 1) return absl::OkStatus();
   return InvalidField("TARGET_ERROR_OUT_OF_RANGE", "target_error",
                       absl::StrCat("target_error is ", value, ", but must be above 0 and at most 1"));
-}
-
-absl::Status CheckDifferentFiles(const std::vector<std::pair<std::string, std::string>>& files) {
-  for (size_t second = 0; second < files.size(); ++second) {
-    for (size_t first = 0; first < second; ++first) {
-      if (files[first].second.empty() || files[second].second.empty()) continue;
-      const auto resolved = [](const std::string& path) {
-        std::error_code ignored;
-        return std::filesystem::weakly_canonical(std::filesystem::absolute(path, ignored), ignored);
-      };
-      if (resolved(files[first].second) != resolved(files[second].second)) continue;
-      return InvalidField("SAME_FILE", files[second].first,
-                          absl::StrCat(files[second].first, " is '", files[second].second, "', the same file as ",
-                                       files[first].first, "; give another name"));
-    }
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace gradoracle

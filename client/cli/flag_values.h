@@ -3,11 +3,10 @@
 
 #include <cstdint>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "core/different_files.h"
 
 // What was typed, into values. Every error is kInvalidArgument and names the flag as its field.
 namespace gradoracle {
@@ -24,8 +23,6 @@ absl::Status ParsePositive(const std::string& text, absl::string_view field, dou
 absl::Status ParseLevel(const std::string& text, double& level);
 // TARGET_ERROR_OUT_OF_RANGE: a relative error to reach lies above 0 and is at most 1.
 absl::Status ParseTargetError(const std::string& text, double& value);
-// SAME_FILE: no file is written over another of the same command, under whatever name. files: (field, path).
-absl::Status CheckDifferentFiles(const std::vector<std::pair<std::string, std::string>>& files);
 
 }  // namespace gradoracle
 

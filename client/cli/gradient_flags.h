@@ -24,6 +24,7 @@ class GradientFlags {
   absl::Status Check() { return Check(Needed{}); }
 
   const std::string& weights() const { return weights_; }  // a .npy, or "zeros"
+  std::string WeightsFile() const { return weights_ == "zeros" ? "" : weights_; }
   int64_t batch_size() const { return batch_size_; }
   std::optional<int64_t> count() const { return count_; }
 

@@ -99,6 +99,8 @@ Outcome PlanCommand::Run(Environment& environment) {
     plan.gradients = *wide;
   }
 
+  Outcome outcome;
+  outcome.interrupted = estimate.has_value() && estimate->gradients < *pilot && environment.interrupted.load();
   if (connection.json()) {
     nlohmann::ordered_json json = {
         {"dimension", info->dimension},
@@ -117,7 +119,7 @@ Outcome PlanCommand::Run(Environment& environment) {
                        {"relative_error_upper", upper.has_value() ? nlohmann::ordered_json(*upper) : nullptr}};
     }
     environment.out << json.dump(2) << "\n";
-    return {};
+    return outcome;
   }
   environment.out << absl::StrFormat(
       "relative error %g with %g %% confidence, batches of %d, dimension %d:\n"
@@ -131,7 +133,7 @@ Outcome PlanCommand::Run(Environment& environment) {
       environment.out << "too few to narrow anything: their own error limit is unknown\n";
     }
   }
-  return {};
+  return outcome;
 }
 
 }  // namespace gradoracle

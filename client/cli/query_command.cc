@@ -28,7 +28,8 @@ void QueryCommand::AddFlags(FlagSet& flags) {
 absl::Status QueryCommand::Check() {
   GRADORACLE_RETURN_IF_ERROR(connection.Check());
   GRADORACLE_RETURN_IF_ERROR(gradients.Check());
-  return RequireValue(out, "out", "--out FILE.npy");
+  GRADORACLE_RETURN_IF_ERROR(RequireValue(out, "out", "--out FILE.npy"));
+  return CheckDifferentFiles({{"out", out}, {"weights", gradients.WeightsFile()}});
 }
 
 Outcome QueryCommand::Run(Environment& environment) {

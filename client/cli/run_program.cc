@@ -2,6 +2,7 @@
 
 #include "client/cli/command_line.h"
 #include "core/error_json.h"
+#include "core/errors.h"
 
 namespace gradoracle {
 namespace {
@@ -24,6 +25,10 @@ int RunProgram(const std::vector<std::string>& words, Environment& environment) 
     outcome = command_line.command->Run(environment);
     // Whatever failed after Ctrl-C, the reason is Ctrl-C.
     if (!outcome.status.ok() && environment.interrupted.load()) outcome.interrupted = true;
+    if (outcome.interrupted && absl::IsCancelled(outcome.status) && !ErrorReason(outcome.status).has_value()) {
+      outcome.status =
+          MakeError(absl::StatusCode::kCancelled, "INTERRUPTED", "", "interrupted before there was a result");
+    }
   }
   if (!outcome.status.ok()) PrintError(outcome.status, command_line.json, environment);
   environment.out.flush();

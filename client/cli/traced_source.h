@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "client/cli/exit_code.h"
+#include "core/errors.h"
 #include "core/gradient_source.h"
 
 namespace gradoracle {
@@ -35,7 +36,8 @@ class TracedSource : public GradientSource {
 
   // Of an error met while computing with this source: the oracle's, the user's (arguments that do not fit), or neither.
   ErrorOrigin OriginOf(const absl::Status& status) const {
-    if (failed_) return ErrorOrigin::kOracle;
+    // What the oracle would have refused, seen before it was asked.
+    if (failed_ || ErrorReason(status) == "WEIGHTS_DIMENSION") return ErrorOrigin::kOracle;
     switch (status.code()) {
       case absl::StatusCode::kInvalidArgument:
       case absl::StatusCode::kOutOfRange:

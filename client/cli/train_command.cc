@@ -71,7 +71,8 @@ absl::Status TrainCommand::Check() {
   GRADORACLE_RETURN_IF_ERROR(connection.Check());
   GRADORACLE_RETURN_IF_ERROR(gradients.Check({.weights = false, .count = false}));
   GRADORACLE_RETURN_IF_ERROR(RequireValue(out, "out", "--out FILE.npy"));
-  GRADORACLE_RETURN_IF_ERROR(CheckDifferentFiles({{"out", out}, {"record", record}, {"weights", gradients.weights()}}));
+  GRADORACLE_RETURN_IF_ERROR(
+      CheckDifferentFiles({{"out", out}, {"record", record}, {"weights", gradients.WeightsFile()}}));
   if (!record.empty()) GRADORACLE_RETURN_IF_ERROR(CheckRecordPath(record));
   GRADORACLE_ASSIGN_OR_RETURN(options.method, ParseTrainingMethod(typed_method_));
   GRADORACLE_RETURN_IF_ERROR(ParseLevel(typed_level_, options.level));

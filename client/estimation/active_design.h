@@ -14,6 +14,9 @@ namespace gradoracle {
 // (noise and w* are then below a percent of the residuals' spread that the design itself makes).
 double DesignRadius(const OracleInfo& info, int64_t batch_size);
 
+// OK when a design's frame, sums and error limit fit the memory. Errors: kResourceExhausted MEMORY_EXCEEDED.
+absl::Status CheckDesignMemory(int64_t dimension);
+
 // `pairs` more pairs of direction j, by two requests; none when the run is stopped between them.
 absl::Status AskPairs(const EstimationRun& run, const NoiseChoice& noise, int64_t direction, int64_t pairs,
                       DesignPairs& design);

@@ -1,6 +1,7 @@
 #include "client/estimation/continued_estimate.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "client/estimation/estimation_run.h"
@@ -34,6 +35,12 @@ absl::StatusOr<EstimatorState> Begin(const ContinuedOptions& options, const Esti
   if (!options.state_path.empty()) {
     GRADORACLE_RETURN_IF_ERROR(CheckStateWritable(options.state_path));
     absl::StatusOr<EstimatorState> loaded = LoadState(options.state_path);
+    if (loaded.ok() && options.recorded) {
+      return MakeError(absl::StatusCode::kFailedPrecondition, "STATE_OVERLAP", "state",
+                       absl::StrCat("state: ", options.state_path,
+                                    " exists, and whether it holds this recording already cannot be told; write a new "
+                                    "state and join the two with `gradoracle merge`"));
+    }
     if (loaded.ok()) {
       GRADORACLE_RETURN_IF_ERROR(CheckResumable(*loaded, query, oracle, fresh));
       return loaded;
@@ -49,6 +56,13 @@ absl::StatusOr<EstimatorState> Begin(const ContinuedOptions& options, const Esti
 absl::StatusOr<ContinuedEstimate> EstimateOnwards(GradientSource& source, const ContinuedOptions& options,
                                                   absl::BitGenRef generator) {
   const EstimationOptions& estimation = options.estimation;
+  if (!(estimation.level > 0.5 && estimation.level < 1)) {
+    return InvalidField("LEVEL_OUT_OF_RANGE", "level",
+                        absl::StrCat("level is ", estimation.level, ", but must be above 0.5 and below 1"));
+  }
+  if (options.recorded && options.target_error.has_value()) {
+    return InvalidField("ESTIMATOR_CONFLICT", "target_error", "target_error: a recording cannot be asked for more");
+  }
   GRADORACLE_ASSIGN_OR_RETURN(const OracleInfo info, source.Info());
   GRADORACLE_ASSIGN_OR_RETURN(
       const NoiseChoice noise,
@@ -78,7 +92,9 @@ absl::StatusOr<ContinuedEstimate> EstimateOnwards(GradientSource& source, const 
     SequentialOptions looks;
     looks.target_error = *options.target_error;
     looks.level = estimation.level;
-    looks.largest_count = part.estimator.count() + estimation.count;
+    looks.largest_count = estimation.count > std::numeric_limits<int64_t>::max() - part.estimator.count()
+                              ? std::numeric_limits<int64_t>::max()
+                              : part.estimator.count() + estimation.count;
     GRADORACLE_ASSIGN_OR_RETURN(looks.first_count,
                                 FirstLookCount(estimation.batch_size, *options.target_error, estimation.level));
     sequential = EstimateUntil(looks, part.estimator, gather, generator);
@@ -99,6 +115,9 @@ absl::StatusOr<ContinuedEstimate> EstimateOnwards(GradientSource& source, const 
     GRADORACLE_ASSIGN_OR_RETURN(result.estimate, part.estimator.Estimate(generator, estimation.level));
   }
   if (run.unit_diagonal_known()) FindExcessDiagonal(info.feature_names, part.estimator.count(), result.estimate);
+  // The limit covers sampling only: an estimate known to be biased has reached nothing.
+  result.biased = result.estimate.bias_warning.has_value() || !result.estimate.not_converged.empty();
+  result.reached = result.reached && !result.biased;
   result.estimate.estimator = Estimator::kCovariance;
   result.estimate.weights = estimation.weights;
   return result;

@@ -27,6 +27,7 @@ struct ContinuedEstimate {
   HessianEstimate estimate;  // of all gradients, old and new
   int64_t added = 0;         // gradients of this call
   bool reached = false;      // the target, if there was one
+  bool biased = false;       // bias_warning or not_converged: then a target is never reached
 };
 
 // Errors: those of EstimateHessian, LoadState, SaveState, CheckResumable (STATE_MISMATCH) and EstimateUntil; what can

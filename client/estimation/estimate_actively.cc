@@ -7,6 +7,7 @@
 #include "client/estimation/active_design.h"
 #include "client/estimation/estimation_run.h"
 #include "client/estimation/finish_estimate.h"
+#include "client/estimation/hessian_form.h"
 #include "core/errors.h"
 #include "core/status_macros.h"
 
@@ -110,7 +111,14 @@ absl::StatusOr<HessianEstimate> CompleteDesign(EstimationRun& run, const NoiseCh
   return estimate;
 }
 
+absl::Status CheckDesignMemory(int64_t dimension) {
+  // 16 groups of sums, the frame, its factorisation, and the five work matrices of the error limit.
+  const double d = static_cast<double>(dimension);
+  return CheckBytes(dimension, 24 * sizeof(double) * d * d, "a design with its error limit");
+}
+
 absl::StatusOr<HessianEstimate> EstimateActively(EstimationRun& run) {
+  GRADORACLE_RETURN_IF_ERROR(CheckDesignMemory(run.info.dimension));
   DesignPairs design(run.info.dimension, DesignRadius(run.info, run.options.batch_size), run.generator);
   return CompleteDesign(run, DesignNoise(run), design);
 }

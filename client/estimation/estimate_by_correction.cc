@@ -104,6 +104,7 @@ absl::StatusOr<HessianEstimate> EstimateByCorrection(EstimationRun& run) {
     };
   }
   unfinished.count = scales.count;
+  unfinished.kurtosis_share = differences.kurtosis_share();
   unfinished.unit_diagonal = run.impose_unit_diagonal();
 
   HessianEstimate estimate;

@@ -43,6 +43,11 @@ absl::StatusOr<HessianEstimate> EstimateTrimmed(EstimationRun& run, const NoiseC
                               CovarianceEstimate(run, estimator, options.weights, Estimator::kCovariance));
   estimate.total_noise_variance = noise.total_noise_variance;
   estimate.trimmed = trimmer.dropped();
+  if (!estimate.unit_diagonal && !estimate.bias_warning.has_value()) {
+    estimate.bias_warning =
+        "gradients were left out: where features have heavy tails that scales honest directions down, which the error "
+        "limit does not cover; compare with the estimate without --trim";
+  }
   return estimate;
 }
 

@@ -80,7 +80,7 @@ absl::StatusOr<HessianEstimate> EstimateByRule(EstimationRun& run) {
   const EstimationOptions& options = run.options;
   const absl::StatusOr<NoiseChoice> chosen =
       ChooseNoise(run.info.noise, options.batch_size, options.total_noise_variance);
-  if (!chosen.ok() && run.info.noise.curvature_probe) {
+  if (!chosen.ok() && run.info.noise.curvature_probe && !options.total_noise_variance.has_value()) {
     return WithReason(EstimateByProbe(run),
                       "the total noise variance is not known, and the curvature probe needs none");
   }
@@ -114,6 +114,7 @@ absl::StatusOr<HessianEstimate> EstimateByRule(EstimationRun& run) {
   // 3. Pilot of a design, where one is allowed.
   std::optional<DesignPairs> design;
   if (DesignAllowed(run, trace)) {
+    GRADORACLE_RETURN_IF_ERROR(CheckDesignMemory(run.info.dimension));
     design.emplace(run.info.dimension, DesignRadius(run.info, options.batch_size), run.generator);
     GRADORACLE_RETURN_IF_ERROR(AskDesignPilot(run, noise, *design));
     if (run.requests.stopped()) return interrupted();

@@ -70,6 +70,7 @@ absl::StatusOr<HessianEstimate> EstimateByTwoLevels(EstimationRun& run) {
     };
   }
   unfinished.count = std::min(above.count(), below.count());
+  unfinished.kurtosis_share = std::min(above_differences.kurtosis_share(), below_differences.kurtosis_share());
   unfinished.unit_diagonal = run.impose_unit_diagonal();
   unfinished.smallest_diagonal = kSmallestDiagonal;
 

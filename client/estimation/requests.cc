@@ -49,6 +49,7 @@ absl::StatusOr<RowMajorMatrix> Requests::Fetch(const GradientQuery& query) {
     filled += block.rows();
     return absl::OkStatus();
   }));
+  if (filled == 0) return RowMajorMatrix(0, query.weights.size());  // stopped at once
   gradients.conservativeResize(filled, gradients.cols());
   if (!gradients.allFinite()) {
     return InvalidField("NOT_FINITE", "gradients", "gradients: a NaN or infinite entry; every entry must be finite");

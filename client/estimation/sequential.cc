@@ -44,7 +44,7 @@ absl::StatusOr<SequentialEstimate> EstimateUntil(const SequentialOptions& option
     if (!last && wanted < estimator.count()) continue;
     if (wanted > estimator.count()) GRADORACLE_RETURN_IF_ERROR(gather(wanted - estimator.count()));
     ++result.looks;
-    GRADORACLE_ASSIGN_OR_RETURN(result.estimate, estimator.Estimate(generator, LookLevel(options.level, result.looks)));
+    GRADORACLE_ASSIGN_OR_RETURN(result.estimate, estimator.Estimate(generator, LookLevel(options.level, step)));
     HessianEstimate::RelativeErrorLimit& error = result.estimate.relative_error;
     error.level = options.level;
     result.reached = error.upper.has_value() && *error.upper <= options.target_error;

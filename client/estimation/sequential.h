@@ -43,7 +43,8 @@ int64_t LookCount(const SequentialOptions& options, int64_t look);
 // Adds gradients to `estimator`, empty or gone on with, until the limit is at most target_error or it holds
 // largest_count of them. `gather(k)` adds up to k more by one request, and fails when it adds none; when it adds fewer,
 // what there is is looked at once more, and that is all (an interruption).
-// Counts of looks below what the estimator holds already are passed over.
+// Counts of looks below what the estimator holds already are passed over; they keep their share of the level, so that
+// an estimate gone on with does not start its union bound anew.
 // Errors: kInvalidArgument TARGET_ERROR_OUT_OF_RANGE, LEVEL_OUT_OF_RANGE, TOO_FEW_GRADIENTS; those of `gather` and of
 // Estimate.
 absl::StatusOr<SequentialEstimate> EstimateUntil(const SequentialOptions& options, HessianEstimator& estimator,

@@ -8,6 +8,7 @@
 #include "Eigen/Eigenvalues"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/estimation/hessian_form.h"
 #include "core/errors.h"
 #include "core/status_macros.h"
 
@@ -26,6 +27,7 @@ constexpr size_t kDivergenceWindow = 5;
 constexpr double kDivergenceFactor = 8;
 constexpr double kExplosionFactor = 64;
 constexpr double kDrowningNoise = 50;
+constexpr int64_t kLargestStepDoubles = int64_t{8} << 20;  // 64 MiB
 constexpr double kCautiousShare = 0.75;
 constexpr double kEvaluationSpacing = 1.05;
 constexpr int64_t kFewestSteps = 8;  // before the average is believed
@@ -74,6 +76,10 @@ class DivergenceWatch {
 absl::StatusOr<Trainer> Trainer::Create(std::vector<NamedOracle> oracles, TrainingOptions options) {
   GRADORACLE_ASSIGN_OR_RETURN(PooledOracles pooled, PooledOracles::Create(std::move(oracles)));
   GRADORACLE_RETURN_IF_ERROR(CheckOptions(options, pooled.dimension()));
+  // Two covariances, one of them for curvature.
+  GRADORACLE_RETURN_IF_ERROR(CheckBytes(pooled.dimension(),
+                                        2 * EstimateMemory(HessianForm::kDense, pooled.dimension(), 0, 1),
+                                        "training with its curvature"));
   return Trainer(std::move(pooled), std::move(options));
 }
 
@@ -192,6 +198,12 @@ absl::Status Trainer::ChooseStepOfSgd() {
   }
   // The top eigenvalue of few gradients is too large rather than too small: the careful side.
   if (curvature_.count() < 2) {
+    if (Affordable() < 3) {
+      return FieldOutOfRange("COUNT_TOO_SMALL", "count",
+                             absl::StrCat("count is ", most_gradients_,
+                                          ", but the step size alone takes 2 gradients of each oracle; give more, or "
+                                          "--step-size"));
+    }
     GRADORACLE_RETURN_IF_ERROR(GatherCurvature(std::clamp<int64_t>(Affordable() / 4, 2, kPilotOfSgd)));
   }
   const double largest = LargestEigenvalue(curvature_, oracles_.unit_diagonal());
@@ -226,6 +238,12 @@ absl::Status Trainer::Descend() {
       result_.excess_risk = {};
       return absl::OkStatus();
     }
+    // Nothing that was learnt while diverging is to be believed, or returned.
+    result_.weights = *options_.start;
+    result_.excess_risk = {};
+    result_.gradient_norm = 0;
+    metric_.reset();
+    metric_noise_.reset();
     GRADORACLE_RETURN_IF_ERROR(BecomeMoreCareful());
   }
 }
@@ -246,7 +264,9 @@ absl::StatusOr<bool> Trainer::TryDescent() {
   octave_end_ = 2 * RecipeOf(TrainingMethod::kMixed).CurvatureCount(dimension);
   for (int64_t steps = 1;; ++steps) {
     const int64_t taken = average.gradients();
-    const int64_t count = std::min(recipe_.StepCount(taken), Affordable());
+    // A step is held in memory whole.
+    const int64_t most = std::max<int64_t>(recipe_.smallest_step, kLargestStepDoubles / dimension);
+    const int64_t count = std::min({recipe_.StepCount(taken), most, Affordable()});
     if (count < 1) {
       if (taken > 0) Evaluate(average);
       result_.stop = TrainingStop::kCountSpent;

@@ -21,8 +21,11 @@ namespace gradoracle {
 // Least squares from gradients alone, from one oracle or from several holding their own rows: the minimiser of the loss
 // over all rows. Counts of gradients are over all oracles: one pooled gradient of K oracles counts K.
 //
-//   absl::StatusOr<Trainer> trainer = Trainer::Create({{"a", &source}}, {.batch_size = 512, .target_excess_risk =
-//   1e-3}); absl::Status status = trainer->Run(); trainer->result().weights, trainer->result().excess_risk.upper
+//   absl::StatusOr<Trainer> trainer = Trainer::Create({{"a", &source}}, {.batch_size = 512});
+//
+//   absl::Status status = trainer->Run();
+//
+//   trainer->result().weights, trainer->result().excess_risk.upper
 
 struct TrainingPoint {
   int64_t steps = 0;
@@ -37,7 +40,7 @@ enum class TrainingStop {
   kTargetReached,  // estimate <= target; <= 3/4 of it unless injected noise prevails
   kCountSpent,     // the count, or the cap that stands for it, is spent
   kInterrupted,    // watch() said so, or the source was cancelled
-  kDiverged,       // fourteen more careful starts did not help
+  kDiverged,       // thirteen more careful starts did not help
 };
 
 struct TrainingResult {

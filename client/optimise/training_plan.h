@@ -30,9 +30,9 @@ struct TrainingRecipe {
 
 //   sgd             plain steps of 1/lambda_max, one gradient each, at the smallest noise level
 //   preconditioned  P from 4d gradients, steps of .3 P, one gradient each, all at the oracle's rule
-//   newton          P from 8d gradients, damped steps .7 P with averages of 16, 32, ... gradients, at the smallest
-//   level mixed           P from 4d gradients at the curvature level, steps of .3 P with 4 gradients each, at the
-//   smallest level
+//   newton          P from 8d gradients, damped steps .7 P, averages of 16, 32, ... gradients, the smallest level
+//   mixed           P from 4d gradients at the curvature level, steps of .3 P, 4 gradients each, the smallest level
+//
 // Step sizes and counts are those of estimators-on-real-data B; the damping .7 keeps |1 - .7 mu| < 1 for every
 // eigenvalue mu of P H at m = 8d, which lie in .47 ... 2.1.
 TrainingRecipe RecipeOf(TrainingMethod method);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "boost/math/distributions/normal.hpp"
+#include "client/estimation/hessian_form.h"
 #include "client/estimation/streaming_covariance.h"
 #include "client/optimise/noise_level.h"
 #include "client/optimise/preconditioner.h"
@@ -41,6 +42,7 @@ absl::StatusOr<RiskEstimate> EstimateRisk(GradientSource& oracle, const Eigen::R
                                           const RiskOptions& options) {
   GRADORACLE_ASSIGN_OR_RETURN(const OracleInfo info, oracle.Info());
   GRADORACLE_RETURN_IF_ERROR(Check(weights, info, options));
+  GRADORACLE_RETURN_IF_ERROR(CheckMemory(HessianForm::kDense, info.dimension, options.count, kDefaultSketchRows));
   const NoiseLevel smallest = SmallestNoiseLevel(info, options.batch_size);
   GRADORACLE_ASSIGN_OR_RETURN(const NoiseLevel largest,
                               CurvatureNoiseLevel(info, options.batch_size, options.total_noise_variance));
@@ -172,9 +174,9 @@ Interval Around(double value, double deviation, double quantile) {
           std::max(0.0, value + quantile * deviation)};
 }
 
-// Variance: of the mean gradient, 4 mu'P C P mu/m + 2 tr((PC)^2)/m^2, where the last trace is tr(PC)^2/r at least (all
-// that a trace knows; exact where C is near a multiple of H); and of the inverse Wishart form, 2 q^2/(m_c - r)
-// [theory 5.4].
+// Variance: of the mean gradient, 4 mu'P C P mu/m + 2 tr((PC)^2)/m^2, where the last trace is tr(PC)^2/r where C is
+// near a multiple of H and P exact, and 1/(1 - r/m_c) times that for P from m_c gradients; and of the inverse Wishart
+// form, 2 q^2/(m_c - r - 4) [theory 5.4].
 Form MeanForm(const Preconditioner& inverse, int64_t curvature_count, const Sample& sample) {
   const double trace = inverse.TraceOfProduct(sample.covariance) / sample.count;
   const Eigen::VectorXd direction = inverse.Apply(sample.mean);
@@ -183,8 +185,9 @@ Form MeanForm(const Preconditioner& inverse, int64_t curvature_count, const Samp
   Form result;
   result.value = form - trace;
   const double spread = direction.dot(sample.covariance * direction) / sample.count;
-  result.variance = 4 * spread + 2 * trace * trace / rank +
-                    2 * result.value * result.value / (static_cast<double>(curvature_count) - rank);
+  const double curvature = static_cast<double>(curvature_count);
+  result.variance = 4 * spread + 2 * trace * trace / rank / (1 - std::min(rank / curvature, 0.9)) +
+                    2 * result.value * result.value / std::max(1.0, curvature - rank - 4);
   return result;
 }
 

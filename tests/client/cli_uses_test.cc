@@ -155,7 +155,7 @@ TEST_F(CliUses, RiskSaysWhatIsWrong) {
   WriteNpyVector(Path("wrong.npy"), Eigen::VectorXd::Zero(3)).IgnoreError();
   EXPECT_EQ(Run({"risk", "--oracle", "h:1", "--weights", Path("wrong.npy"), "--radius", "0", "--batch-size", "128",
                  "--count", "1000", "--json"}),
-            2);
+            3);
   EXPECT_EQ(Json()["error"]["reason"], "WEIGHTS_DIMENSION");
   interrupt_after_ = 1;
   EXPECT_EQ(risk("1000", "0.1", "l2"), 130);

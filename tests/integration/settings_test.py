@@ -157,6 +157,25 @@ class SettingsTest(unittest.TestCase):
       self.assertEqual(completed.returncode, 1)
       self.assertEqual(json.loads(completed.stdout)["error"]["reason"], "LISTEN_FAILED")
 
+  # Would catch: the owner's data set, or any file, deleted or overwritten by a mistyped name.
+  def test_no_file_of_the_owner_is_destroyed(self):
+    data = self.data.parent / "precious.csv"
+    data.write_bytes(self.data.read_bytes())
+    notes = self.data.parent / "notes.txt"
+    notes.write_text("remember the milk\n")
+    for arguments, reason, field in (
+        (["--data", data, "--port-file", data], "SAME_FILE", "port_file"),
+        (["--data", data, "--listen", "127.0.0.1:0", "--port-file", notes], "PORT_FILE", "port_file"),
+        (["inspect", "--data", data, "--hessian-out", data], "SAME_FILE", "hessian_out"),
+        (["inspect", "--data", data, "--compare", notes, "--scaling-out", notes], "SAME_FILE", "scaling_out")):
+      with self.subTest(arguments=arguments):
+        completed = run("--json", *map(str, arguments)) if arguments[0] != "inspect" else run(*map(str, arguments), "--json")
+        self.assertEqual(completed.returncode, 2, completed.stderr)
+        error = json.loads(completed.stdout)["error"]
+        self.assertEqual((error["reason"], error["field"]), (reason, field))
+        self.assertEqual(data.read_bytes(), self.data.read_bytes())
+        self.assertEqual(notes.read_text(), "remember the milk\n")
+
   def test_port_file(self):
     stale = self.write("stale", "127.0.0.1:1\n")
     with OracleProcess("--data", self.data, "--port-file", stale) as server:  # the last --port-file counts

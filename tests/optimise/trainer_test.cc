@@ -177,6 +177,23 @@ TEST(Trainer, SpendsNoMoreThanTheCount) {
   }
 }
 
+// Would catch: more spent than the count when it does not even pay for a step size.
+TEST(Trainer, RefusesACountWithoutASingleStep) {
+  for (const int64_t count : {1, 2, 3}) {
+    SeededOracle oracle(GaussianData(2000, 5, 10, 1), RawSmallNoise(), 4);
+    TrainingOptions options;
+    options.method = TrainingMethod::kSgd;
+    options.count = count;
+    Trainer trainer = Make(oracle, options);
+    const absl::Status status = trainer.Run();
+    EXPECT_EQ(status.ok(), count == 3) << status;
+    if (!status.ok()) {
+      EXPECT_EQ(ErrorReason(status).value_or(""), "COUNT_TOO_SMALL");
+    }
+    EXPECT_LE(trainer.result().gradients, count);
+  }
+}
+
 // Would catch: weights lost when the budget ends midway, or an error swallowed.
 TEST(Trainer, KeepsWhatItReachedWhenTheOracleRefuses) {
   SeededOracle oracle(GaussianData(2000, 5, 10, 1), RawSmallNoise(), 5);
