@@ -61,6 +61,7 @@ int64_t PooledOracles::min_batch_size() const {
 absl::Status PooledOracles::Gradients(const Eigen::VectorXd& weights, int64_t batch_size, int64_t count, Level level,
                                       GradientSink sink) {
   std::vector<Term> terms;
+  terms.reserve(members_.size());
   for (const Member& member : members_) terms.push_back({LevelOf(member, batch_size, level), member.share});
   return Sum(weights, batch_size, count, terms, sink);
 }

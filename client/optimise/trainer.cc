@@ -111,7 +111,7 @@ absl::Status Trainer::Run() {
     const double most = 20 * FloorGradients(dimension, noise, *target_) + 20 * static_cast<double>(dimension) + 20000;
     most_gradients_ = static_cast<int64_t>(std::min(most, 1e12)) * oracles_.oracle_count();
   }
-  const absl::Status status = [&]() -> absl::Status {
+  absl::Status status = [&]() -> absl::Status {
     if (options_.method == TrainingMethod::kAuto) GRADORACLE_RETURN_IF_ERROR(ChooseMethod());
     recipe_ = RecipeOf(result_.method);
     if (recipe_.curvature_per_dimension > 0) {
@@ -220,7 +220,7 @@ absl::Status Trainer::GatherCurvature(int64_t count) {
   const auto level =
       recipe_.rule_level_only ? PooledOracles::CurvatureLevel::kRule : PooledOracles::CurvatureLevel::kBest;
   const int64_t before = oracles_.gradients();
-  const absl::Status status =
+  absl::Status status =
       oracles_.Curvature(*options_.start, options_.batch_size, count, level, options_.total_noise_variance,
                          [&](const Eigen::Ref<const RowMajorMatrix>& block) { return curvature_.Add(block); });
   result_.curvature_gradients += oracles_.gradients() - before;
