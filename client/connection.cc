@@ -10,7 +10,8 @@ namespace {
 constexpr char kServiceConfig[] = R"({
   "methodConfig": [{
     "name": [{"service": "gradoracle.v1.OracleService", "method": "GetInfo"},
-             {"service": "gradoracle.v1.OracleService", "method": "GetGradient"}],
+             {"service": "gradoracle.v1.OracleService", "method": "GetGradient"},
+             {"service": "gradoracle.v1.OracleService", "method": "GetBudget"}],
     "waitForReady": false,
     "retryPolicy": {
       "maxAttempts": 5,

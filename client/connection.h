@@ -15,9 +15,11 @@ namespace gradoracle {
 // Opens a channel to the oracle with the given settings: TCP in life, in-process or through a cutting proxy in tests.
 using ChannelFactory = std::function<std::shared_ptr<grpc::Channel>(const grpc::ChannelArguments&)>;
 
-// An OracleClient over other channels; `target` is its name in messages.
+// An OracleClient over other channels; `target` is its name in messages, `authorization` the header it sends with every
+// call (empty: none).
 std::unique_ptr<OracleClient> NewOracleClient(const std::string& target, ChannelFactory open_channel,
-                                              const OracleClientOptions& options);
+                                              const OracleClientOptions& options,
+                                              const std::string& authorization = "");
 
 // Settings of every channel: retries of UNAVAILABLE by service config (unary calls; streams are resumed instead),
 // fail-fast, keepalive, prompt reconnection, a connection of its own, and the largest message taken.

@@ -14,8 +14,10 @@
 #include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "client/channel_credentials.h"
 #include "client/connection.h"
 #include "client/stream_reader.h"
+#include "client/tls_diagnosis.h"
 #include "core/errors.h"
 #include "core/random_stream.h"
 #include "core/status_macros.h"
@@ -30,6 +32,8 @@ namespace {
 constexpr absl::Duration kPoll = absl::Milliseconds(50);
 // The description of an oracle may list many feature names.
 constexpr int64_t kMaxInfoBytes = 64 << 20;
+// For finding out why TLS failed.
+constexpr absl::Duration kDiagnosisTimeout = absl::Seconds(3);
 
 // A channel and what is called over it.
 struct Connection {
@@ -63,11 +67,16 @@ class ChunkDecoder {
 
 class RemoteOracle final : public OracleClient {
  public:
-  RemoteOracle(std::string target, ChannelFactory open_channel, const OracleClientOptions& options)
-      : target_(std::move(target)), open_channel_(std::move(open_channel)), options_(options) {}
+  RemoteOracle(std::string target, ChannelFactory open_channel, const OracleClientOptions& options,
+               std::string authorization)
+      : target_(std::move(target)),
+        open_channel_(std::move(open_channel)),
+        options_(options),
+        authorization_(std::move(authorization)) {}
 
   absl::StatusOr<OracleInfo> Info() override;
   absl::StatusOr<Eigen::VectorXd> Gradient(const GradientQuery& query) override;
+  absl::StatusOr<gradoracle::Budget> Budget() override;
   absl::Status Gradients(const GradientQuery& query, GradientSink sink) override;
 
  private:
@@ -75,7 +84,10 @@ class RemoteOracle final : public OracleClient {
 
   absl::StatusOr<std::shared_ptr<Connection>> ConnectionForGradients();
   absl::Status CallUnary(const std::function<void(grpc::ClientContext*, OnDone)>& start);
+  absl::StatusOr<gradoracle::Budget> AskBudget(Connection& connection);
+  absl::Status CheckBudgetFor(const GradientQuery& query, Connection& connection);
   Attempt ReadStream(Connection& connection, const GradientQuery& query, ChunkDecoder& decoder, GradientSink sink);
+  absl::Status Explain(const absl::Status& status, absl::Duration deadline) const;
   bool cancelled() const { return options_.cancelled != nullptr && options_.cancelled->load(); }
   bool SleepUnlessCancelled(absl::Duration duration) const;
   ElementType element_type() const { return options_.float32 ? ElementType::kFloat32 : ElementType::kFloat64; }
@@ -83,6 +95,7 @@ class RemoteOracle final : public OracleClient {
   const std::string target_;
   const ChannelFactory open_channel_;
   const OracleClientOptions options_;
+  const std::string authorization_;
 
   std::mutex mutex_;
   std::optional<OracleInfo> info_;                    // guarded by mutex_
@@ -91,7 +104,7 @@ class RemoteOracle final : public OracleClient {
 
 absl::StatusOr<GradientQuery> Named(const GradientQuery& query);
 absl::Status Cancelled();
-absl::Status Explain(const absl::Status& status, const std::string& target, absl::Duration deadline);
+absl::Status WithAdvice(const absl::Status& status, absl::string_view advice);
 absl::Duration Backoff(int attempt);
 
 absl::StatusOr<OracleInfo> RemoteOracle::Info() {
@@ -132,8 +145,39 @@ absl::StatusOr<Eigen::VectorXd> RemoteOracle::Gradient(const GradientQuery& quer
   return Eigen::VectorXd(gradient.row(0));
 }
 
+absl::StatusOr<gradoracle::Budget> RemoteOracle::Budget() {
+  Connection connection(open_channel_(ConnectionArguments(kMaxInfoBytes)));
+  return AskBudget(connection);
+}
+
+absl::StatusOr<gradoracle::Budget> RemoteOracle::AskBudget(Connection& connection) {
+  const v1::GetBudgetRequest request;
+  v1::GetBudgetResponse response;
+  GRADORACLE_RETURN_IF_ERROR(CallUnary([&](grpc::ClientContext* context, OnDone on_done) {
+    connection.stub.async()->GetBudget(context, &request, &response, std::move(on_done));
+  }));
+  return BudgetFromProto(response);
+}
+
+// The server charges a stream chunk by chunk: one that the budget does not pay for would be refused halfway, with the
+// first half spent. A single chunk is refused as a whole anyway, and what a named request has paid for is not known
+// here.
+absl::Status RemoteOracle::CheckBudgetFor(const GradientQuery& query, Connection& connection) {
+  constexpr int64_t kChunkBytes = 256 * 1024;
+  const int64_t d = std::max<int64_t>(1, query.weights.size());
+  if (!query.request_id.empty() ||
+      query.count <= kChunkBytes / (d * static_cast<int64_t>(ElementSize(element_type())))) {
+    return absl::OkStatus();
+  }
+  const absl::StatusOr<gradoracle::Budget> budget = AskBudget(connection);
+  if (!budget.ok() || !budget->limit.has_value() || query.count <= *budget->remaining()) return absl::OkStatus();
+  const Quota quota = {*budget->limit, budget->spent, query.count, *budget->remaining()};
+  return Explain(MakeQuotaError("BUDGET_EXHAUSTED", "your budget", quota), options_.deadline);
+}
+
 absl::Status RemoteOracle::Gradients(const GradientQuery& query, GradientSink sink) {
   GRADORACLE_ASSIGN_OR_RETURN(const std::shared_ptr<Connection> connection, ConnectionForGradients());
+  GRADORACLE_RETURN_IF_ERROR(CheckBudgetFor(query, *connection));
   GRADORACLE_ASSIGN_OR_RETURN(const GradientQuery named, Named(query));
   ChunkDecoder decoder(named, element_type());
   int resumptions = 0;  // in a row without a gradient in between
@@ -143,7 +187,7 @@ absl::Status RemoteOracle::Gradients(const GradientQuery& query, GradientSink si
     if (attempt.status.ok()) return attempt.status;
     if (decoder.received() > before) resumptions = 0;
     if (!attempt.resumable || resumptions >= options_.max_resumptions) {
-      return Explain(attempt.status, target_, options_.stall_timeout);
+      return Explain(attempt.status, options_.stall_timeout);
     }
     if (!SleepUnlessCancelled(Backoff(resumptions++))) return Cancelled();
   }
@@ -159,6 +203,7 @@ absl::Status RemoteOracle::CallUnary(const std::function<void(grpc::ClientContex
   if (cancelled()) return Cancelled();
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(absl::Now() + options_.deadline));
+  if (!authorization_.empty()) context.AddMetadata("authorization", authorization_);
   std::mutex mutex;
   std::condition_variable changed;
   std::optional<grpc::Status> status;
@@ -177,7 +222,7 @@ absl::Status RemoteOracle::CallUnary(const std::function<void(grpc::ClientContex
     lock.lock();
   }
   if (stopped && !status->ok()) return Cancelled();
-  return Explain(FromGrpcStatus(*status), target_, options_.deadline);
+  return Explain(FromGrpcStatus(*status), options_.deadline);
 }
 
 Attempt RemoteOracle::ReadStream(Connection& connection, const GradientQuery& query, ChunkDecoder& decoder,
@@ -185,7 +230,7 @@ Attempt RemoteOracle::ReadStream(Connection& connection, const GradientQuery& qu
   StreamOptions stream;
   stream.element_type = element_type();
   stream.first_gradient = decoder.received();
-  StreamReader reader(&connection.stub, ToProto(query, stream));
+  StreamReader reader(&connection.stub, ToProto(query, stream), authorization_);
   absl::Time waiting_since = absl::Now();
   while (true) {
     if (cancelled()) return {Cancelled(), false};
@@ -263,18 +308,39 @@ absl::StatusOr<GradientQuery> Named(const GradientQuery& query) {
   return named;
 }
 
+// `status` with more to its message.
+absl::Status WithAdvice(const absl::Status& status, absl::string_view advice) {
+  absl::Status advised(status.code(), absl::StrCat(status.message(), "; ", advice));
+  status.ForEachPayload([&](absl::string_view key, const absl::Cord& value) { advised.SetPayload(key, value); });
+  return advised;
+}
+
 absl::Status Cancelled() { return absl::CancelledError("stopped by the caller"); }
 
 // What an oracle said stands as it is. What gRPC says when there is no oracle to say anything is put into words that
 // name the target and what to look at.
-absl::Status Explain(const absl::Status& status, const std::string& target, absl::Duration deadline) {
+absl::Status RemoteOracle::Explain(const absl::Status& status, absl::Duration deadline) const {
+  if (ErrorReason(status) == "BUDGET_EXHAUSTED") {
+    return WithAdvice(
+        status,
+        "ask its owner to grant more, or ask for fewer gradients; repeating or resuming a request under its "
+        "request id costs nothing");
+  }
   if (ErrorReason(status).has_value()) return status;
+  const std::string& target = target_;
   switch (status.code()) {
-    case absl::StatusCode::kUnavailable:
-      return MakeError(
-          status.code(), "ORACLE_UNREACHABLE", "oracle",
-          absl::StrCat("oracle ", target, " is unreachable (", status.message(),
-                       "): check that gradoracle-server runs there and that HOST:PORT is what it listens on"));
+    case absl::StatusCode::kUnavailable: {
+      const std::string why = UsesTls(options_) && !cancelled() ? DiagnoseTls(target, options_, kDiagnosisTimeout) : "";
+      if (!why.empty()) {
+        return MakeError(status.code(), "TLS_FAILED", "oracle",
+                         absl::StrCat("no TLS connection to oracle ", target, ": ", why));
+      }
+      return MakeError(status.code(), "ORACLE_UNREACHABLE", "oracle",
+                       absl::StrCat("oracle ", target, " is unreachable (", status.message(),
+                                    "): check that gradoracle-server runs there and that HOST:PORT is what it listens "
+                                    "on",
+                                    UsesTls(options_) ? "" : "; one that speaks TLS needs tls_ca"));
+    }
     case absl::StatusCode::kDeadlineExceeded:
       return MakeError(status.code(), "ORACLE_TIMEOUT", "oracle",
                        absl::StrCat("oracle ", target, " did not answer within ", absl::FormatDuration(deadline),
@@ -300,15 +366,20 @@ absl::StatusOr<std::unique_ptr<OracleClient>> OracleClient::Create(const std::st
   if (target.empty()) {
     return InvalidField("TARGET_EMPTY", "oracle", "oracle is empty, must be HOST:PORT");
   }
-  const auto open_channel = [target](const grpc::ChannelArguments& arguments) {
-    return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
+  GRADORACLE_ASSIGN_OR_RETURN(const auto credentials, MakeChannelCredentials(options));
+  GRADORACLE_ASSIGN_OR_RETURN(const std::string authorization, Authorization(target, options));
+  // A proxy of the environment is another machine: what is meant for this one, a token in plaintext say, stays here.
+  const bool direct = IsLoopbackTarget(target);
+  const auto open_channel = [target, credentials, direct](grpc::ChannelArguments arguments) {
+    if (direct) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+    return grpc::CreateCustomChannel(target, credentials, arguments);
   };
-  return NewOracleClient(target, open_channel, options);
+  return NewOracleClient(target, open_channel, options, authorization);
 }
 
 std::unique_ptr<OracleClient> NewOracleClient(const std::string& target, ChannelFactory open_channel,
-                                              const OracleClientOptions& options) {
-  return std::make_unique<RemoteOracle>(target, std::move(open_channel), options);
+                                              const OracleClientOptions& options, const std::string& authorization) {
+  return std::make_unique<RemoteOracle>(target, std::move(open_channel), options, authorization);
 }
 
 }  // namespace gradoracle

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "core/budget.h"
 #include "core/gradient_source.h"
 
 namespace gradoracle {
@@ -21,6 +22,17 @@ struct OracleClientOptions {
   int max_resumptions = 5;
   // Elements travel as float32: half the bytes, relative rounding error 6e-8.
   bool float32 = false;
+  // A file that holds the bearer token and nothing else; empty: no token. Read once, when the client is made; the token
+  // goes into no message.
+  std::string token_file = {};
+  // TLS: a PEM file of whoever vouches for the oracle, or "system" for the authorities this machine trusts. Without it
+  // and without tls_cert the connection is plaintext.
+  std::string tls_ca = {};
+  // A client certificate with its chain, and its private key, PEM; both or neither.
+  std::string tls_cert = {};
+  std::string tls_key = {};
+  // Let the token travel in plaintext to another machine.
+  bool insecure = false;
   // Set to true from anywhere, also a signal handler, to stop: calls then return kCancelled within about 100 ms.
   const std::atomic<bool>* cancelled = nullptr;
 };
@@ -29,7 +41,8 @@ struct OracleClientOptions {
 // id after a broken connection, chunks decoded straight into the sink's block. Thread-safe.
 class OracleClient : public GradientSource {
  public:
-  // `target` is HOST:PORT (or any gRPC target). Does not connect yet. Errors: kInvalidArgument (empty target).
+  // `target` is HOST:PORT (or any gRPC target). Does not connect yet. Errors: kInvalidArgument (empty target;
+  // TLS_OPTIONS, TOKEN_FILE_INVALID, TOKEN_IN_PLAINTEXT), kNotFound FILE_UNREADABLE.
   static absl::StatusOr<std::unique_ptr<OracleClient>> Create(const std::string& target,
                                                               const OracleClientOptions& options);
 
@@ -39,7 +52,11 @@ class OracleClient : public GradientSource {
   // One gradient (d), by the unary call. query.count must be 1.
   virtual absl::StatusOr<Eigen::VectorXd> Gradient(const GradientQuery& query) = 0;
 
-  // A query without a request id is given a random one, so that it can resume.
+  // What this caller may spend at the oracle, and has spent. Never cached.
+  virtual absl::StatusOr<gradoracle::Budget> Budget() = 0;
+
+  // A query without a request id is given a random one, so that it can resume. One of several chunks that the budget
+  // does not pay for is refused before anything is asked for: kResourceExhausted BUDGET_EXHAUSTED.
   absl::Status Gradients(const GradientQuery& query, GradientSink sink) override = 0;
 
  protected:

@@ -6,8 +6,10 @@
 namespace gradoracle {
 
 // Reads are started outside of reactions too (by Release), so the call is held from being done until its end is seen.
-StreamReader::StreamReader(v1::OracleService::Stub* stub, const v1::StreamGradientsRequest& request)
+StreamReader::StreamReader(v1::OracleService::Stub* stub, const v1::StreamGradientsRequest& request,
+                           const std::string& authorization)
     : request_(request), reading_(true) {
+  if (!authorization.empty()) context_.AddMetadata("authorization", authorization);
   BeforeReactions(this);
   stub->async()->StreamGradients(&context_, &request_, this);
   AddHold();

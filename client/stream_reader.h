@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <string>
 
 #include "absl/time/time.h"
 #include "gradoracle/v1/oracle.grpc.pb.h"
@@ -18,8 +19,9 @@ namespace gradoracle {
 // One thread uses it. Destroying it cancels the call and waits for its end, some milliseconds.
 class StreamReader final : public grpc::ClientReadReactor<v1::StreamGradientsResponse> {
  public:
-  // Starts the call. `stub` must outlive this.
-  StreamReader(v1::OracleService::Stub* stub, const v1::StreamGradientsRequest& request);
+  // Starts the call, with an `authorization` header unless that is empty. `stub` must outlive this.
+  StreamReader(v1::OracleService::Stub* stub, const v1::StreamGradientsRequest& request,
+               const std::string& authorization = "");
   ~StreamReader() override;
   StreamReader(const StreamReader&) = delete;
   StreamReader& operator=(const StreamReader&) = delete;

@@ -13,6 +13,10 @@ find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(tomlplusplus REQUIRED)
 find_package(xtensor REQUIRED)
+find_package(prometheus-cpp CONFIG REQUIRED)
+find_package(civetweb CONFIG REQUIRED)
+find_package(SQLite3 REQUIRED)
+find_package(PostgreSQL REQUIRED) # libpq
 find_package(Boost 1.74 REQUIRED) # headers: Boost.Math
 if(GRADORACLE_BUILD_CLIENT)
   find_package(OpenBLAS REQUIRED CONFIG) # streaming covariance; none in the server

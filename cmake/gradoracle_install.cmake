@@ -4,7 +4,7 @@
 include(CMakePackageConfigHelpers)
 set(config_folder ${CMAKE_INSTALL_LIBDIR}/cmake/gradoracle)
 
-foreach(library core estimation optimise risk proto client)
+foreach(library core estimation audit optimise report risk proto client)
   if(NOT TARGET gradoracle_${library}) # the client side without GRADORACLE_BUILD_CLIENT
     continue()
   endif()
@@ -34,3 +34,7 @@ foreach(program gradoracle-server gradoracle)
   endif()
 endforeach()
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+if(TARGET gradoracle_report)
+  install(FILES ${PROJECT_SOURCE_DIR}/third_party/vega/LICENSES.txt DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME VEGA-LICENSES.txt)
+  install(FILES ${PROJECT_SOURCE_DIR}/docs/schema/audit-report-1.json DESTINATION ${CMAKE_INSTALL_DATADIR}/gradoracle/schema)
+endif()

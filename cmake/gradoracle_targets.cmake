@@ -35,19 +35,18 @@ function(gradoracle_program name)
 endfunction()
 
 # gradoracle_test(core/scaling_test LIBRARIES gradoracle::core) builds tests/core/scaling_test.cc and registers its cases.
-# STATISTICS marks tests that repeat the same code thousands of times for a law's sake: the sanitizers, for which the other
-# tests run that code, leave them out.
+# STATISTICS marks tests that repeat the same code thousands of times for a law's sake: builds with sanitizers, for which
+# the other tests run that code, do without them.
 function(gradoracle_test path)
   cmake_parse_arguments(arg "STATISTICS" "" "SOURCES;LIBRARIES" ${ARGN})
+  if(arg_STATISTICS AND GRADORACLE_SANITIZE)
+    return()
+  endif()
   get_filename_component(name ${path} NAME)
   add_executable(${name} ${path}.cc ${arg_SOURCES})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_compile_definitions(${name} PRIVATE GRADORACLE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} GTest::gmock GTest::gtest_main)
   gradoracle_compile_options(${name})
-  set(labels "")
-  if(arg_STATISTICS)
-    set(labels LABELS statistics)
-  endif()
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600 ${labels})
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
 endfunction()

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "core/defence/clipped_gradient.h"
 #include "core/gradient_kernel.h"
 #include "core/normal.h"
 #include "core/status_macros.h"
@@ -21,6 +22,12 @@ absl::StatusOr<double> VarianceToInject(const GradientQuery& query, int64_t row_
     return InjectedVarianceForTotal(*query.total_noise_variance, options.residual_variance, factor);
   }
   return InjectedVariance(options.noise, query.batch_size, options.residual_variance, factor);
+}
+
+// To the nearest multiple of `grid`, a power of two: exact but for the rounding itself. What is too large to have a
+// fraction on the grid stays as it is.
+void RoundTo(double grid, Eigen::Ref<Eigen::RowVectorXd> gradient) {
+  gradient = (gradient.array() * (1 / grid)).rint() * grid + 0.0;  // + 0: no sign of a zero
 }
 
 }  // namespace
@@ -41,7 +48,9 @@ GradientStream::GradientStream(const GradientEngine* engine, const GradientQuery
       weights_(query.weights),
       count_(query.count),
       curvature_probe_(query.curvature_probe),
+      batch_size_(query.batch_size),
       noise_deviation_(noise_deviation),
+      isotropic_deviation_(std::sqrt(IsotropicNoiseVariance(engine->options().defence, query.batch_size))),
       random_(std::move(random)),
       sampler_(engine->options().sampling, engine->data().row_count(), query.batch_size),
       rows_(static_cast<size_t>(query.batch_size)) {
@@ -49,6 +58,25 @@ GradientStream::GradientStream(const GradientEngine* engine, const GradientQuery
     words_.resize(rows_.size());
     noise_.resize(rows_.size());
   }
+  if (isotropic_deviation_ > 0) {
+    isotropic_words_.resize(static_cast<size_t>(query.weights.size()));
+    isotropic_noise_.resize(isotropic_words_.size());
+  }
+}
+
+// xi of gradient `index`, into noise_.
+void GradientStream::DrawTargetNoise(int64_t index) {
+  if (noise_.empty()) return;
+  random_.Fill(RandomPurpose::kNoise, static_cast<uint64_t>(index), absl::MakeSpan(words_));
+  StandardNormalFromWords(words_, absl::MakeSpan(noise_));
+  for (double& xi : noise_) xi *= noise_deviation_;
+}
+
+void GradientStream::AddIsotropicNoise(int64_t index, Eigen::Ref<Eigen::RowVectorXd> gradient) {
+  if (isotropic_noise_.empty()) return;
+  random_.Fill(RandomPurpose::kIsotropic, static_cast<uint64_t>(index), absl::MakeSpan(isotropic_words_));
+  StandardNormalFromWords(isotropic_words_, absl::MakeSpan(isotropic_noise_));
+  gradient += isotropic_deviation_ * Eigen::Map<const Eigen::RowVectorXd>(isotropic_noise_.data(), gradient.size());
 }
 
 void GradientStream::Compute(int64_t first, Eigen::Ref<RowMajorMatrix> out) {
@@ -60,19 +88,23 @@ void GradientStream::Compute(int64_t first, Eigen::Ref<RowMajorMatrix> out) {
   arguments.targets = curvature_probe_ ? nullptr : data.targets.data();
   arguments.weights = weights_.data();
   arguments.dimension = static_cast<size_t>(data.dimension());
-  arguments.rows = rows_.data();
   arguments.noise = noise_.empty() ? nullptr : noise_.data();
-  arguments.batch_size = rows_.size();
+  const std::optional<double>& clip_norm = engine_->options().defence.clip_norm;
   for (Eigen::Index k = 0; k < out.rows(); ++k) {
     const int64_t index = first + k;
-    sampler_.Draw(random_, index, absl::MakeSpan(rows_));
-    if (!noise_.empty()) {
-      random_.Fill(RandomPurpose::kNoise, static_cast<uint64_t>(index), absl::MakeSpan(words_));
-      StandardNormalFromWords(words_, absl::MakeSpan(noise_));
-      for (double& xi : noise_) xi *= noise_deviation_;
+    sampler_.DrawBatch(random_, index, rows_);
+    if (clip_norm.has_value()) {
+      ClippedGradientSum(data, weights_, rows_, *clip_norm, out.row(k));
+      out.row(k) /= static_cast<double>(batch_size_);
+    } else {
+      DrawTargetNoise(index);
+      arguments.rows = rows_.data();
+      arguments.batch_size = rows_.size();
+      arguments.gradient = out.row(k).data();
+      MinibatchGradient(arguments);
     }
-    arguments.gradient = out.row(k).data();
-    MinibatchGradient(arguments);
+    AddIsotropicNoise(index, out.row(k));
+    if (engine_->options().grid > 0) RoundTo(engine_->options().grid, out.row(k));
   }
 }
 

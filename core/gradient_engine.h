@@ -2,10 +2,12 @@
 #define GRADORACLE_CORE_GRADIENT_ENGINE_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "Eigen/Core"
 #include "absl/status/statusor.h"
+#include "core/defence/defence_policy.h"
 #include "core/gradient_source.h"
 #include "core/noise_calibration.h"
 #include "core/random_stream.h"
@@ -31,26 +33,35 @@ class GradientStream {
  private:
   friend class GradientEngine;
   GradientStream(const GradientEngine* engine, const GradientQuery& query, double noise_deviation, RandomStream random);
+  void DrawTargetNoise(int64_t index);
+  void AddIsotropicNoise(int64_t index, Eigen::Ref<Eigen::RowVectorXd> gradient);
 
   const GradientEngine* engine_;
   Eigen::VectorXd weights_;
   int64_t count_;
   bool curvature_probe_;
+  int64_t batch_size_;
   double noise_deviation_;
+  double isotropic_deviation_;
   RandomStream random_;
   RowSampler sampler_;
   std::vector<uint32_t> rows_;
   std::vector<uint64_t> words_;
   std::vector<double> noise_;
+  std::vector<uint64_t> isotropic_words_;
+  std::vector<double> isotropic_noise_;
 };
 
-// Draw rows, calibrate, draw noise, kernel. Thread-safe (const); holds no state of requests.
+// Draw rows, calibrate, draw noise, kernel, add isotropic noise, round. Thread-safe (const); holds no state of
+// requests.
 class GradientEngine {
  public:
   struct Options {
     Sampling sampling = Sampling::kIid;
     NoisePolicy noise;
     double residual_variance = 0;  // sigma^2 of the data in served units
+    double grid = 0;               // replies are multiples of it (core/reply_grid.h): a power of two, or 0 for none
+    DefencePolicy defence = {};    // of which the engine does clipping and isotropic noise
   };
   // `data` must outlive the engine; N < 2^32.
   GradientEngine(const RegressionData* data, const Options& options);

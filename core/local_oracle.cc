@@ -11,10 +11,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "core/defence/mask_budget.h"
+#include "core/defence/weights_grid.h"
 #include "core/errors.h"
 #include "core/query_policy.h"
 #include "core/random_stream.h"
 #include "core/read_regression_data.h"
+#include "core/reply_grid.h"
 #include "core/status_macros.h"
 #include "core/version.h"
 
@@ -37,7 +40,9 @@ absl::Status CheckVersionLabel(const std::string& label) {
                                    kLongestVersionLabel, " printable ASCII characters"));
 }
 
-absl::Status CheckOptions(const OracleOptions& options) {
+}  // namespace
+
+absl::Status CheckOracleOptions(const OracleOptions& options) {
   GRADORACLE_RETURN_IF_ERROR(ValidateNoisePolicy(options.noise));
   for (const double variance : options.extra_noise_variances) {
     if (std::isfinite(variance) && variance > 0) continue;
@@ -62,7 +67,45 @@ absl::Status CheckOptions(const OracleOptions& options) {
         "MAX_WEIGHTS_NORM_INVALID", "max_weights_norm",
         absl::StrFormat("--max-weights-norm is %.15g; must be finite and > 0", options.max_weights_norm));
   }
+  if (options.mask_budget.has_value() != options.mask_error.has_value() ||
+      (options.mask_budget.has_value() && options.defence.mask_variance.has_value())) {
+    return InvalidField("DEFENCE_INVALID", "mask_budget",
+                        "--mask-budget and --mask-error go together, and without --mask-variance, which they replace");
+  }
+  DefencePolicy defence = options.defence;
+  if (options.mask_budget.has_value()) defence.mask_variance = 1;  // to be known with the data
+  GRADORACLE_RETURN_IF_ERROR(ValidateDefences(defence, options.sampling, options.noise,
+                                              options.curvature_probe || !options.extra_noise_variances.empty()));
   return CheckVersionLabel(options.dataset_version);
+}
+
+namespace {
+
+// --- Defences, once the data is known ---
+
+absl::StatusOr<DefencePolicy> ChooseDefences(const OracleOptions& options, const LeastSquaresFit& fit) {
+  DefencePolicy defence = options.defence;
+  if (!options.mask_budget.has_value()) return defence;
+  GRADORACLE_ASSIGN_OR_RETURN(
+      defence.mask_variance,
+      MaskVarianceForBudget(*options.mask_budget, options.mask_error.value_or(0), options.max_weights_norm,
+                            fit.eigenvalues(0), static_cast<int64_t>(fit.eigenvalues.size())));
+  return defence;
+}
+
+// What `info` tells of them: nothing that was computed from the data.
+DefencePolicy DescribeDefences(const OracleOptions& options) {
+  return options.publish_defences ? options.defence : DefencePolicy();
+}
+
+// The finer grid would let low bits through that the data has a part in.
+absl::StatusOr<double> ChooseReplyGrid(const DefencePolicy& defence, double smallest) {
+  if (!defence.reply_grid.has_value()) return smallest;
+  if (*defence.reply_grid >= smallest) return *defence.reply_grid;
+  return InvalidField("DEFENCE_INVALID", "reply_grid",
+                      absl::StrFormat("--reply-grid is %.15g, finer than the grid the replies of this oracle lie on "
+                                      "anyway; must be at least %.15g",
+                                      *defence.reply_grid, smallest));
 }
 
 // --- Units ---
@@ -118,7 +161,8 @@ absl::StatusOr<QueryLimits> ChooseLimits(const OracleOptions& options, int64_t r
         absl::StrCat("--min-batch-size is ", options.min_batch_size, "; must be at most ", max_batch_size,
                      ", the most ", SamplingName(options.sampling), " sampling draws from ", row_count, " rows"));
   }
-  const int64_t smallest_possible = SmallestPossible(options.noise, options.sampling, row_count, residual_variance);
+  const NoisePolicy noise = NoiseUnder(options.defence, options.noise);
+  const int64_t smallest_possible = SmallestPossible(noise, options.sampling, row_count, residual_variance);
   if (smallest_possible > max_batch_size) {
     return MakeError(
         absl::StatusCode::kFailedPrecondition, "NOISE_RULE_IMPOSSIBLE", "noise_rule",
@@ -149,7 +193,8 @@ absl::StatusOr<QueryLimits> ChooseLimits(const OracleOptions& options, int64_t r
 
 NoiseInfo DescribeNoise(const OracleOptions& options) {
   NoiseInfo noise;
-  noise.rule = options.noise.rule;
+  noise.isotropic = HasIsotropicNoise(options.defence) || options.mask_budget.has_value();
+  noise.rule = noise.isotropic ? NoiseRule::kNone : options.noise.rule;
   if (options.noise.rule == NoiseRule::kScaled) noise.scale = options.noise.scale;
   if (options.noise.rule == NoiseRule::kFixed) noise.injected_variance = options.noise.variance;
   noise.extra_variances = options.extra_noise_variances;
@@ -194,7 +239,7 @@ std::vector<std::string> Warnings(const OracleOptions& options, const LeastSquar
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LocalOracle>> LocalOracle::Create(const OracleOptions& options) {
-  GRADORACLE_RETURN_IF_ERROR(CheckOptions(options));
+  GRADORACLE_RETURN_IF_ERROR(CheckOracleOptions(options));
   // Read here as well as in FromData, so that a bad scaling file is told before a long read of the data.
   GRADORACLE_ASSIGN_OR_RETURN(const Units units, ChooseUnits(options));
   struct stat file = {};
@@ -211,7 +256,7 @@ absl::StatusOr<std::unique_ptr<LocalOracle>> LocalOracle::Create(const OracleOpt
 }
 
 absl::StatusOr<std::unique_ptr<LocalOracle>> LocalOracle::FromData(RegressionData data, const OracleOptions& options) {
-  GRADORACLE_RETURN_IF_ERROR(CheckOptions(options));
+  GRADORACLE_RETURN_IF_ERROR(CheckOracleOptions(options));
   GRADORACLE_ASSIGN_OR_RETURN(Units units, ChooseUnits(options));
   if (data.row_count() > int64_t{std::numeric_limits<uint32_t>::max()}) {
     return InvalidField("DATA_TOO_LARGE", "data",
@@ -238,7 +283,11 @@ absl::StatusOr<std::unique_ptr<LocalOracle>> LocalOracle::FromData(RegressionDat
   info.scaling = units.name;
   info.noise = DescribeNoise(options);
   info.sampling = options.sampling;
-  GRADORACLE_ASSIGN_OR_RETURN(info.limits, ChooseLimits(options, served.row_count(), residual_variance));
+  info.defence = DescribeDefences(options);
+  OracleOptions defended = options;
+  GRADORACLE_ASSIGN_OR_RETURN(defended.defence, ChooseDefences(options, oracle->fit_));
+  const NoisePolicy noise = NoiseUnder(defended.defence, options.noise);
+  GRADORACLE_ASSIGN_OR_RETURN(info.limits, ChooseLimits(defended, served.row_count(), residual_variance));
   info.dataset_version = options.dataset_version.empty() ? "memory" : options.dataset_version;
   if (options.publish_feature_names) info.feature_names = served.feature_names;
   info.version = VersionString();
@@ -248,9 +297,27 @@ absl::StatusOr<std::unique_ptr<LocalOracle>> LocalOracle::FromData(RegressionDat
   oracle->smallest_calibrated_batch_size_ =
       SmallestPossible(calibrated, options.sampling, served.row_count(), residual_variance);
   oracle->warnings_ = Warnings(options, oracle->fit_, info);
+  const int64_t largest = LargestBatchSize(options.sampling, served.row_count());
+  GRADORACLE_ASSIGN_OR_RETURN(
+      const double grid,
+      ChooseReplyGrid(defended.defence,
+                      ReplyGrid(served, {noise, options.extra_noise_variances, residual_variance, options.sampling,
+                                         largest, IsotropicNoiseVariance(defended.defence, largest)})));
   oracle->engine_ = std::make_unique<GradientEngine>(
-      &served, GradientEngine::Options{options.sampling, options.noise, residual_variance});
+      &served, GradientEngine::Options{options.sampling, noise, residual_variance, grid, defended.defence});
   return oracle;
+}
+
+absl::StatusOr<QueryLimits> LocalOracle::LimitsFor(const OracleOptions& options) const {
+  OracleOptions served = options;
+  served.noise = engine_->options().noise;
+  served.defence = defence();
+  served.mask_budget.reset();
+  served.mask_error.reset();
+  served.sampling = engine_->options().sampling;
+  served.extra_noise_variances = info_.noise.extra_variances;
+  GRADORACLE_RETURN_IF_ERROR(CheckOracleOptions(served));
+  return ChooseLimits(served, data_.row_count(), fit_.residual_variance);
 }
 
 LocalGradientSource::LocalGradientSource(const LocalOracle* oracle, KeyGenerator next_key)
@@ -258,9 +325,19 @@ LocalGradientSource::LocalGradientSource(const LocalOracle* oracle, KeyGenerator
 
 absl::StatusOr<OracleInfo> LocalGradientSource::Info() { return oracle_->info(); }
 
-absl::Status LocalGradientSource::Gradients(const GradientQuery& query, GradientSink sink) {
+absl::StatusOr<RequestKey> LocalGradientSource::Key(const GradientQuery& query) {
+  if (!oracle_->defence().weights_grid.has_value()) return next_key_();
+  if (!sticky_secret_.has_value()) {
+    GRADORACLE_ASSIGN_OR_RETURN(const RequestKey secret, next_key_());
+    sticky_secret_.emplace(secret);
+  }
+  return StickyKey(*sticky_secret_, query, oracle_->info());
+}
+
+absl::Status LocalGradientSource::Gradients(const GradientQuery& asked, GradientSink sink) {
+  const GradientQuery query = OnWeightsGrid(asked, oracle_->defence().weights_grid);
   GRADORACLE_RETURN_IF_ERROR(ValidateQuery(query, oracle_->info()));
-  GRADORACLE_ASSIGN_OR_RETURN(const RequestKey key, next_key_());
+  GRADORACLE_ASSIGN_OR_RETURN(const RequestKey key, Key(query));
   GRADORACLE_ASSIGN_OR_RETURN(GradientStream stream, oracle_->engine().Start(query, key));
   const int64_t row_bytes = oracle_->info().dimension * static_cast<int64_t>(sizeof(double));
   const int64_t block_rows = std::clamp<int64_t>(kBlockBytes / row_bytes, 1, query.count);

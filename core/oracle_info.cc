@@ -2,7 +2,10 @@
 
 namespace gradoracle {
 
+bool HasUnitDiagonal(const std::string& scaling) { return scaling == "standardised"; }
+
 std::optional<double> KnownTotalNoiseVariance(const NoiseInfo& noise, int64_t batch_size) {
+  if (noise.isotropic) return std::nullopt;
   switch (noise.rule) {
     case NoiseRule::kCalibrated:
       return static_cast<double>(batch_size);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/defence/defence_policy.h"
 #include "core/noise_calibration.h"
 #include "core/sampling.h"
 
@@ -26,6 +27,9 @@ struct NoiseInfo {
   std::optional<double> injected_variance;  // v of `fixed`
   std::vector<double> extra_variances;      // total noise variances a request may ask for
   bool curvature_probe = false;
+  // Replies carry isotropic gradient noise and no target noise: their covariance is not the Hessian, up to a factor.
+  // Always told, also where the defence itself is not.
+  bool isotropic = false;
 };
 
 // Everything an oracle says about itself (GetInfo).
@@ -37,13 +41,19 @@ struct OracleInfo {
   NoiseInfo noise;
   Sampling sampling = Sampling::kIid;
   QueryLimits limits;
+  DefencePolicy defence = {};  // as far as the owner tells
   std::string dataset_version;
   std::vector<std::string> feature_names;  // empty unless published
   std::string version;                     // of the program
 };
 
+// diag H = 1 exactly: an oracle of scaling "standardised" has standardised the features by its own rows. (By a
+// published file: not exactly.)
+bool HasUnitDiagonal(const std::string& scaling);
+inline bool HasUnitDiagonal(const OracleInfo& info) { return HasUnitDiagonal(info.scaling); }
+
 // tau^2 a caller may rely on at batch size n: n for calibrated, c*n for scaled; nullopt for fixed and none, whose total
-// contains the residual variance, which callers are not told.
+// contains the residual variance, which callers are not told, and beside isotropic noise.
 std::optional<double> KnownTotalNoiseVariance(const NoiseInfo& noise, int64_t batch_size);
 
 }  // namespace gradoracle

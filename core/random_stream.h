@@ -19,7 +19,7 @@ namespace gradoracle {
 using RequestKey = std::array<uint8_t, 32>;  // an AES-256 key
 
 // What a range of the stream is for. Part of the counter, so ranges never overlap.
-enum class RandomPurpose : uint8_t { kRows = 1, kNoise = 2, kEpoch = 3 };
+enum class RandomPurpose : uint8_t { kRows = 1, kNoise = 2, kEpoch = 3, kIsotropic = 4 };
 
 // Overwrites a key that is no longer needed.
 void WipeKey(RequestKey& key);

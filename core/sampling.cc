@@ -21,8 +21,21 @@ RowSampler::RowSampler(Sampling sampling, int64_t row_count, int64_t batch_size)
   assert(1 <= batch_size && batch_size <= row_count && row_count < int64_t{1} << 32);
 }
 
+void RowSampler::DrawBatch(RandomStream& random, int64_t index, std::vector<uint32_t>& rows) {
+  if (sampling_ != Sampling::kPoisson) {
+    rows.resize(static_cast<size_t>(batch_size_));
+    return Draw(random, index, absl::MakeSpan(rows));
+  }
+  words_.resize(row_count_);
+  random.Fill(RandomPurpose::kRows, static_cast<uint64_t>(index), absl::MakeSpan(words_));
+  rows.clear();
+  for (uint64_t i = 0; i < row_count_; ++i) {
+    if (Below(words_[i], row_count_) < static_cast<uint64_t>(batch_size_)) rows.push_back(static_cast<uint32_t>(i));
+  }
+}
+
 void RowSampler::Draw(RandomStream& random, int64_t index, absl::Span<uint32_t> rows) {
-  assert(index >= 0 && static_cast<int64_t>(rows.size()) == batch_size_);
+  assert(index >= 0 && static_cast<int64_t>(rows.size()) == batch_size_ && sampling_ != Sampling::kPoisson);
   const auto batch_size = static_cast<uint64_t>(batch_size_);
 
   if (sampling_ == Sampling::kShuffledEpochs) {

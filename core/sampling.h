@@ -16,12 +16,13 @@ enum class Sampling {
   kIid,                 // uniformly, with replacement
   kWithoutReplacement,  // uniformly, distinct within a batch, batches independent
   kShuffledEpochs,  // an epoch is a random permutation cut into floor(N/n) batches; an epoch lives within one request
+  kPoisson,         // every row by itself, with probability n/N: batches have n rows in the mean, and may be empty
 };
 
-absl::string_view SamplingName(Sampling sampling);               // "iid", "without_replacement", "shuffled_epochs"
+absl::string_view SamplingName(Sampling sampling);  // "iid", "without_replacement", "shuffled_epochs", "poisson"
 absl::StatusOr<Sampling> ParseSampling(absl::string_view name);  // kInvalidArgument listing the names
 
-// Largest batch a sampling admits: N for iid, floor(N/2) otherwise (but 1 when N = 1).
+// Largest batch a sampling admits: N for iid and poisson, floor(N/2) otherwise (but 1 when N = 1).
 int64_t LargestBatchSize(Sampling sampling, int64_t row_count);
 
 // Exact factor f such that the sample covariance (divisor count - 1, centred at its own mean over the whole request) of
@@ -33,6 +34,7 @@ int64_t LargestBatchSize(Sampling sampling, int64_t row_count);
 //                        in different epochs: with K = floor(N/n), E = floor(count/K) and q = count - E K,
 //                        p = (count^2 - E K^2 - q^2) / (count (count - 1)); p = 0, f = N / (N - 1), for count <= K
 //                        (taken for count == 1 as well)
+//   poisson              1 - n/N, and of the second moment of h in place of Cov_N(h)
 // Derivation: E(sample covariance) = Var(g) - mean over pairs a != b of Cov(g_a, g_b). Sampling without replacement
 // gives Var(g) = (Cov_N/n) (N - n)/(N - 1) and, for two disjoint batches of one epoch, Cov(g_a, g_b) = -Cov_N/(N - 1);
 // batches of different epochs are independent. So f = [(N - n) + n (1 - p)] / (N - 1).
@@ -52,8 +54,10 @@ class RowSampler {
   RowSampler(Sampling sampling, int64_t row_count, int64_t batch_size);
 
   // Writes the rows (0-based) of gradient `index` of the request that `random` belongs to; rows.size() == batch_size.
-  // Depends on (random, index) alone, whatever was drawn before.
+  // Depends on (random, index) alone, whatever was drawn before. Not for poisson.
   void Draw(RandomStream& random, int64_t index, absl::Span<uint32_t> rows);
+  // The same for every sampling: `rows` becomes the batch.
+  void DrawBatch(RandomStream& random, int64_t index, std::vector<uint32_t>& rows);
 
  private:
   Sampling sampling_;

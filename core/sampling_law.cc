@@ -9,7 +9,8 @@
 namespace gradoracle {
 namespace {
 
-constexpr Sampling kSamplings[] = {Sampling::kIid, Sampling::kWithoutReplacement, Sampling::kShuffledEpochs};
+constexpr Sampling kSamplings[] = {Sampling::kIid, Sampling::kWithoutReplacement, Sampling::kShuffledEpochs,
+                                   Sampling::kPoisson};
 
 // Probability that two different gradients of a request of `count` come from different epochs of `batches` batches:
 // ordered pairs apart / ordered pairs.
@@ -29,6 +30,8 @@ absl::string_view SamplingName(Sampling sampling) {
       return "without_replacement";
     case Sampling::kShuffledEpochs:
       return "shuffled_epochs";
+    case Sampling::kPoisson:
+      return "poisson";
   }
   return "unknown";
 }
@@ -39,11 +42,11 @@ absl::StatusOr<Sampling> ParseSampling(absl::string_view name) {
   }
   return InvalidField(
       "SAMPLING_UNKNOWN", "sampling",
-      absl::StrCat("--sampling is \"", name, "\"; must be one of iid, without_replacement, shuffled_epochs"));
+      absl::StrCat("--sampling is \"", name, "\"; must be one of iid, without_replacement, shuffled_epochs, poisson"));
 }
 
 int64_t LargestBatchSize(Sampling sampling, int64_t row_count) {
-  if (sampling == Sampling::kIid) return row_count;
+  if (sampling == Sampling::kIid || sampling == Sampling::kPoisson) return row_count;
   return std::min(row_count, std::max<int64_t>(1, row_count / 2));
 }
 
@@ -52,6 +55,7 @@ double SamplingVarianceFactor(Sampling sampling, int64_t row_count, int64_t batc
   if (sampling == Sampling::kIid || row_count <= 1) return 1.0;
   const double rows = static_cast<double>(row_count);
   const double batch = static_cast<double>(batch_size);
+  if (sampling == Sampling::kPoisson) return 1 - batch / rows;
   if (sampling == Sampling::kWithoutReplacement) return (rows - batch) / (rows - 1);
   const int64_t batches_per_epoch = row_count / batch_size;
   if (count <= batches_per_epoch) return rows / (rows - 1);

@@ -24,6 +24,8 @@ v1::NoiseRule NoiseRuleToProto(NoiseRule rule);
 v1::Sampling SamplingToProto(Sampling sampling);
 absl::StatusOr<NoiseRule> NoiseRuleFromProto(v1::NoiseRule rule);
 absl::StatusOr<Sampling> SamplingFromProto(v1::Sampling sampling);
+v1::DefenceInfo DefenceToProto(const DefencePolicy& policy);
+DefencePolicy DefenceFromProto(const v1::DefenceInfo& defence);
 absl::Status CheckComplete(const v1::GetInfoResponse& response);
 absl::Status Incomplete(absl::string_view field, absl::string_view what);
 
@@ -111,6 +113,8 @@ v1::GetInfoResponse ToProto(const OracleInfo& info) {
   if (info.noise.injected_variance.has_value()) noise.set_injected_variance(*info.noise.injected_variance);
   noise.mutable_extra_variances()->Add(info.noise.extra_variances.begin(), info.noise.extra_variances.end());
   noise.set_curvature_probe(info.noise.curvature_probe);
+  noise.set_isotropic(info.noise.isotropic);
+  *response.mutable_defence() = DefenceToProto(info.defence);
   response.set_sampling(SamplingToProto(info.sampling));
   v1::QueryLimits& limits = *response.mutable_limits();
   limits.set_min_batch_size(info.limits.min_batch_size);
@@ -136,6 +140,8 @@ absl::StatusOr<OracleInfo> InfoFromProto(const v1::GetInfoResponse& response) {
   if (noise.has_injected_variance()) info.noise.injected_variance = noise.injected_variance();
   info.noise.extra_variances.assign(noise.extra_variances().begin(), noise.extra_variances().end());
   info.noise.curvature_probe = noise.curvature_probe();
+  info.noise.isotropic = noise.isotropic();
+  info.defence = DefenceFromProto(response.defence());
   GRADORACLE_ASSIGN_OR_RETURN(info.sampling, SamplingFromProto(response.sampling()));
   info.limits.min_batch_size = response.limits().min_batch_size();
   info.limits.max_batch_size = response.limits().max_batch_size();
@@ -145,6 +151,26 @@ absl::StatusOr<OracleInfo> InfoFromProto(const v1::GetInfoResponse& response) {
   info.feature_names.assign(response.feature_names().begin(), response.feature_names().end());
   info.version = response.version();
   return info;
+}
+
+v1::GetBudgetResponse ToProto(const Budget& budget) {
+  v1::GetBudgetResponse response;
+  if (budget.limit.has_value()) response.set_limit(*budget.limit);
+  response.set_spent(budget.spent);
+  response.set_unit(Budget::kUnit);
+  return response;
+}
+
+absl::StatusOr<Budget> BudgetFromProto(const v1::GetBudgetResponse& response) {
+  if (response.unit() != Budget::kUnit || response.limit() < 0 || response.spent() < 0) {
+    return MakeError(absl::StatusCode::kDataLoss, "BUDGET_INVALID", "",
+                     absl::StrCat("the oracle's answer is no budget: limit ", response.limit(), ", spent ",
+                                  response.spent(), ", unit '", response.unit(), "'"));
+  }
+  Budget budget;
+  if (response.has_limit()) budget.limit = response.limit();
+  budget.spent = response.spent();
+  return budget;
 }
 
 void EncodeGradients(const Eigen::Ref<const RowMajorMatrix>& gradients, ElementType type, std::string& payload) {
@@ -232,6 +258,8 @@ v1::Sampling SamplingToProto(Sampling sampling) {
       return v1::SAMPLING_WITHOUT_REPLACEMENT;
     case Sampling::kShuffledEpochs:
       return v1::SAMPLING_SHUFFLED_EPOCHS;
+    case Sampling::kPoisson:
+      return v1::SAMPLING_POISSON;
   }
   return v1::SAMPLING_UNSPECIFIED;
 }
@@ -259,9 +287,35 @@ absl::StatusOr<Sampling> SamplingFromProto(v1::Sampling sampling) {
       return Sampling::kWithoutReplacement;
     case v1::SAMPLING_SHUFFLED_EPOCHS:
       return Sampling::kShuffledEpochs;
+    case v1::SAMPLING_POISSON:
+      return Sampling::kPoisson;
     default:
       return Incomplete("sampling", absl::StrCat("is ", static_cast<int>(sampling), ", unknown to this program"));
   }
+}
+
+v1::DefenceInfo DefenceToProto(const DefencePolicy& policy) {
+  v1::DefenceInfo defence;
+  if (policy.clip_norm.has_value()) defence.set_clip_norm(*policy.clip_norm);
+  if (policy.gradient_noise_multiplier.has_value()) {
+    defence.set_gradient_noise_multiplier(*policy.gradient_noise_multiplier);
+  }
+  if (policy.mask_variance.has_value()) defence.set_mask_variance(*policy.mask_variance);
+  if (policy.weights_grid.has_value()) defence.set_weights_grid(*policy.weights_grid);
+  if (policy.max_participation.has_value()) defence.set_max_participation(*policy.max_participation);
+  if (policy.reply_grid.has_value()) defence.set_reply_grid(*policy.reply_grid);
+  return defence;
+}
+
+DefencePolicy DefenceFromProto(const v1::DefenceInfo& defence) {
+  DefencePolicy policy;
+  if (defence.has_clip_norm()) policy.clip_norm = defence.clip_norm();
+  if (defence.has_gradient_noise_multiplier()) policy.gradient_noise_multiplier = defence.gradient_noise_multiplier();
+  if (defence.has_mask_variance()) policy.mask_variance = defence.mask_variance();
+  if (defence.has_weights_grid()) policy.weights_grid = defence.weights_grid();
+  if (defence.has_max_participation()) policy.max_participation = defence.max_participation();
+  if (defence.has_reply_grid()) policy.reply_grid = defence.reply_grid();
+  return policy;
 }
 
 absl::Status CheckComplete(const v1::GetInfoResponse& response) {

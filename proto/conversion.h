@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/budget.h"
 #include "core/gradient_source.h"
 #include "core/oracle_info.h"
 #include "gradoracle/v1/oracle.pb.h"
@@ -37,6 +38,10 @@ v1::GetGradientRequest ToUnaryProto(const GradientQuery& query, ElementType elem
 v1::GetInfoResponse ToProto(const OracleInfo& info);
 // Errors: kDataLoss when the message is not a complete description (unknown enum value, dimension < 1 ...).
 absl::StatusOr<OracleInfo> InfoFromProto(const v1::GetInfoResponse& response);
+
+v1::GetBudgetResponse ToProto(const Budget& budget);
+// Errors: kDataLoss BUDGET_INVALID (negative, or in another unit).
+absl::StatusOr<Budget> BudgetFromProto(const v1::GetBudgetResponse& response);
 
 // Gradients to little-endian bytes (appending to `payload`) and back. Decoding writes straight into `block`, (k, d).
 // Errors: kDataLoss when payload.size() != k * d * ElementSize(type).

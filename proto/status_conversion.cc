@@ -3,6 +3,8 @@
 #include <optional>
 #include <string>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "core/errors.h"
 #include "google/rpc/error_details.pb.h"
@@ -20,6 +22,9 @@ static_assert(static_cast<int>(absl::StatusCode::kUnauthenticated) == static_cas
 
 google::rpc::Status Details(const absl::Status& status, const std::optional<std::string>& reason,
                             const std::optional<std::string>& field);
+using Metadata = google::protobuf::Map<std::string, std::string>;
+void QuotaToMetadata(const Quota& quota, Metadata& metadata);
+std::optional<Quota> QuotaFromMetadata(const Metadata& metadata);
 absl::StatusCode CodeOf(grpc::StatusCode code);
 void AddDetail(const google::protobuf::Message& detail, google::rpc::Status& details);
 
@@ -40,6 +45,7 @@ absl::Status FromGrpcStatus(const grpc::Status& status) {
   const absl::StatusCode code = CodeOf(status.error_code());
   std::string reason;
   std::string field;
+  std::optional<Quota> quota;
   google::rpc::Status details;
   if (!status.error_details().empty() && details.ParseFromString(status.error_details())) {
     for (const google::protobuf::Any& any : details.details()) {
@@ -50,6 +56,7 @@ absl::Status FromGrpcStatus(const grpc::Status& status) {
         if (error.domain() != kDomain) continue;
         reason = error.reason();
         if (const auto named = error.metadata().find(kFieldKey); named != error.metadata().end()) field = named->second;
+        quota = QuotaFromMetadata(error.metadata());
       } else if (any.UnpackTo(&bad)) {
         if (bad.field_violations_size() > 0) field = bad.field_violations(0).field();
       } else if (any.UnpackTo(&failure)) {
@@ -57,7 +64,9 @@ absl::Status FromGrpcStatus(const grpc::Status& status) {
       }
     }
   }
-  return MakeError(code, reason, field, status.error_message());
+  absl::Status result = MakeError(code, reason, field, status.error_message());
+  if (quota.has_value()) SetErrorQuota(*quota, result);
+  return result;
 }
 
 namespace {
@@ -74,7 +83,16 @@ google::rpc::Status Details(const absl::Status& status, const std::optional<std:
       status.code() == absl::StatusCode::kInvalidArgument || status.code() == absl::StatusCode::kOutOfRange;
   const bool precondition = status.code() == absl::StatusCode::kFailedPrecondition;
   if (field.has_value() && !bad_request && !precondition) (*error.mutable_metadata())[kFieldKey] = *field;
+  const std::optional<Quota> quota = ErrorQuota(status);
+  if (quota.has_value()) QuotaToMetadata(*quota, *error.mutable_metadata());
   AddDetail(error, details);
+  if (quota.has_value()) {
+    google::rpc::QuotaFailure failure;
+    auto& violation = *failure.add_violations();
+    violation.set_subject(reason.value_or(""));
+    violation.set_description(std::string(status.message()));
+    AddDetail(failure, details);
+  }
   if (field.has_value() && bad_request) {
     google::rpc::BadRequest bad;
     auto& violation = *bad.add_field_violations();
@@ -96,6 +114,27 @@ google::rpc::Status Details(const absl::Status& status, const std::optional<std:
     AddDetail(retry, details);
   }
   return details;
+}
+
+void QuotaToMetadata(const Quota& quota, Metadata& metadata) {
+  metadata["limit"] = absl::StrCat(quota.limit);
+  metadata["spent"] = absl::StrCat(quota.spent);
+  metadata["requested"] = absl::StrCat(quota.requested);
+  metadata["remaining"] = absl::StrCat(quota.remaining);
+}
+
+// All four or nothing.
+std::optional<Quota> QuotaFromMetadata(const Metadata& metadata) {
+  Quota quota;
+  const auto read = [&](const char* key, int64_t& number) {
+    const auto found = metadata.find(key);
+    return found != metadata.end() && absl::SimpleAtoi(found->second, &number);
+  };
+  if (read("limit", quota.limit) && read("spent", quota.spent) && read("requested", quota.requested) &&
+      read("remaining", quota.remaining)) {
+    return quota;
+  }
+  return std::nullopt;
 }
 
 // Codes outside the sixteen are what absl and gRPC both call unknown.

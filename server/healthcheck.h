@@ -3,7 +3,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "server/config.h"
+#include "server/config/config.h"
 
 namespace gradoracle {
 

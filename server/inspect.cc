@@ -12,6 +12,7 @@
 #include "core/npy.h"
 #include "core/scaling.h"
 #include "core/status_macros.h"
+#include "server/accounts/leakage_report.h"
 
 namespace gradoracle {
 namespace {
@@ -82,6 +83,9 @@ absl::StatusOr<nlohmann::ordered_json> Inspect(const ServerConfig& config, const
   if (inspected.refusal.empty()) {
     result["limits"] = {{"min_batch_size", oracle.info().limits.min_batch_size},
                         {"max_batch_size", oracle.info().limits.max_batch_size}};
+    if (oracle.defence().mask_variance.has_value()) result["mask_variance"] = *oracle.defence().mask_variance;
+    GRADORACLE_ASSIGN_OR_RETURN(const nlohmann::ordered_json report, LeakageReport(config, oracle));
+    result.update(report);
   }
   if (!options.compare.empty()) {
     const absl::StatusOr<double> relative_error = Compare(options.compare, fit.hessian);

@@ -5,7 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "nlohmann/json.hpp"
-#include "server/config.h"
+#include "server/config/config.h"
 
 namespace gradoracle {
 
@@ -17,10 +17,12 @@ struct InspectOptions {
 
 // What the owner may know about the data set in served units; never for callers. Keys: row_count, dimension,
 // residual_variance (sigma^2), rank, eigenvalues (of H = X'X/N, descending), effective_rank (tr H / ||H||_2),
-// smallest_calibrated_batch_size, warnings; interpolates, scaling, limits{min_batch_size, max_batch_size}; with
+// smallest_calibrated_batch_size, warnings; interpolates, scaling, limits{min_batch_size, max_batch_size},
+// mask_variance where there is a mask, and what LeakageReport says; with
 // `compare` also relative_error = ||estimate - H||_2 / ||H||_2.
 // Works where serving is refused because the noise rule is impossible: the refusal is then the first warning, and
-// limits are left out. Errors: those of CheckFiles, LocalOracle::Create, core/npy.h, RelativeError.
+// limits and what follows from them are left out. Errors: those of CheckFiles, LocalOracle::Create, core/npy.h,
+// RelativeError.
 absl::StatusOr<nlohmann::ordered_json> Inspect(const ServerConfig& config, const InspectOptions& options);
 
 }  // namespace gradoracle

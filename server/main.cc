@@ -6,19 +6,24 @@
 #include <iostream>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "core/error_json.h"
 #include "core/errors.h"
+#include "core/status_macros.h"
 #include "nlohmann/json.hpp"
-#include "server/check_config.h"
-#include "server/command_line.h"
+#include "server/config/check_config.h"
+#include "server/config/command_line.h"
+#include "server/config/resolve_config.h"
 #include "server/healthcheck.h"
+#include "server/identity/tls_files.h"
 #include "server/inspect.h"
-#include "server/log.h"
-#include "server/report_error.h"
-#include "server/resolve_config.h"
+#include "server/ledger/audit_log.h"
+#include "server/operations/log.h"
+#include "server/operations/report_error.h"
+#include "server/operations/signals.h"
+#include "server/owner/token_verbs.h"
 #include "server/serve.h"
-#include "server/shutdown_signals.h"
 
 namespace gradoracle {
 namespace {
@@ -43,11 +48,14 @@ int Print(const std::string& text) {
   return kExitFailed;
 }
 
-int RunServe(const ServerConfig& config, bool json) {
-  BlockShutdownSignals();
+int RunServe(const ServerConfig& config, const FlagValues& flags, bool json) {
+  BlockSignals();
   std::signal(SIGPIPE, SIG_IGN);  // a log nobody reads must not end the service
   StartLog(config.log_level, config.log_format);
-  const absl::Status status = Serve(config);
+  const absl::Status status = Serve(config, [&flags]() -> absl::StatusOr<ServerConfig> {
+    GRADORACLE_ASSIGN_OR_RETURN(ResolvedConfig resolved, ResolveConfig(flags, ProcessEnvironment()));
+    return std::move(resolved.config);
+  });
   if (status.ok()) return kExitDone;
   if (config.log_format == "json") {
     Log(LogLevel::kError, std::string(status.message()),
@@ -79,11 +87,39 @@ int RunHealthcheck(const ServerConfig& config, bool json) {
 }
 
 int RunCheckConfig(const ResolvedConfig& resolved, bool json) {
-  if (const absl::Status status = CheckConfig(resolved.config); !status.ok()) {
+  absl::Status status = CheckConfig(resolved.config);
+  if (status.ok() && !resolved.config.tls_cert.empty()) {
+    status = ReadTlsFiles(TlsFilesOf(resolved.config), absl::Now()).status();
+  }
+  if (!status.ok()) {
     PrintError(status, json);
     return ExitCodeFor(status);
   }
   return Print(json ? FormatConfigJson(resolved) + "\n" : FormatConfig(resolved));
+}
+
+int RunVerifyAuditLog(const CommandLine& line) {
+  const absl::StatusOr<AuditSummary> summary = VerifyAuditLog(line.audit_log);
+  if (!summary.ok()) {
+    PrintError(summary.status(), line.json);
+    return ExitCodeFor(summary.status());
+  }
+  const nlohmann::ordered_json result = {{"records", summary->records},
+                                         {"last_hash", summary->last_hash},
+                                         {"torn_bytes", summary->torn_bytes},
+                                         {"spent", summary->spent}};
+  return Print(result.dump(line.json ? -1 : 2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+}
+
+int RunToken(const ServerConfig& config, const CommandLine& line) {
+  StartLog("error", "text");  // of gRPC and the ledger: the result, or one line that says what is wrong, is enough
+  const absl::StatusOr<TokenResult> result =
+      RunTokenCommand(line.token, {.location = config.ledger, .audit_log = config.audit_log}, absl::Now());
+  if (!result.ok()) {
+    PrintError(result.status(), line.json);
+    return ExitCodeFor(result.status());
+  }
+  return Print(line.json ? result->json.dump() + "\n" : result->text);
 }
 
 // A container's HEALTHCHECK knows 0 and 1 only, also for a line that cannot be read.
@@ -94,6 +130,7 @@ int Run(int argc, const char* const* argv) {
     return HasWord(argc, argv, "healthcheck") ? kExitFailed : ExitCodeFor(line.status());
   }
   if (!line->text_to_print.empty()) return Print(line->text_to_print);
+  if (line->verb == Verb::kVerifyAuditLog) return RunVerifyAuditLog(*line);
   const absl::StatusOr<ResolvedConfig> resolved = ResolveConfig(line->flags, ProcessEnvironment());
   if (!resolved.ok()) {
     PrintError(resolved.status(), line->json);
@@ -101,13 +138,17 @@ int Run(int argc, const char* const* argv) {
   }
   switch (line->verb) {
     case Verb::kServe:
-      return RunServe(resolved->config, line->json);
+      return RunServe(resolved->config, line->flags, line->json);
     case Verb::kInspect:
       return RunInspect(resolved->config, *line);
     case Verb::kHealthcheck:
       return RunHealthcheck(resolved->config, line->json);
     case Verb::kCheckConfig:
       return RunCheckConfig(*resolved, line->json);
+    case Verb::kToken:
+      return RunToken(resolved->config, *line);
+    case Verb::kVerifyAuditLog:
+      break;  // above: it takes no settings
   }
   return kExitFailed;
 }

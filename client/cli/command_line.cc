@@ -7,11 +7,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "client/cli/audit_command.h"
+#include "client/cli/budget_command.h"
 #include "client/cli/estimate_command.h"
 #include "client/cli/info_command.h"
 #include "client/cli/merge_command.h"
 #include "client/cli/plan_command.h"
 #include "client/cli/query_command.h"
+#include "client/cli/report_command.h"
 #include "client/cli/risk_command.h"
 #include "client/cli/train_command.h"
 #include "core/errors.h"
@@ -19,8 +22,6 @@
 
 namespace gradoracle {
 namespace {
-
-constexpr const char* kLaterVerbs[] = {"audit", "report", "budget"};
 
 // A verb's flags in CLI11.
 class SubcommandFlags : public FlagSet {
@@ -60,7 +61,7 @@ absl::Status Usage(absl::string_view reason, absl::string_view field, absl::stri
   return InvalidField(reason, field, message);
 }
 
-// A verb that does not exist, or not yet.
+// A verb that does not exist.
 absl::Status CheckVerb(const std::vector<std::string>& words, const std::vector<std::unique_ptr<Command>>& commands) {
   if (words.empty() || words.front().empty() || words.front()[0] == '-') return absl::OkStatus();
   const std::string& verb = words.front();
@@ -69,11 +70,6 @@ absl::Status CheckVerb(const std::vector<std::string>& words, const std::vector<
   }
   const std::string verbs =
       absl::StrJoin(commands, ", ", [](std::string* text, const auto& command) { *text += command->Name(); });
-  if (std::find(std::begin(kLaterVerbs), std::end(kLaterVerbs), verb) != std::end(kLaterVerbs)) {
-    return Usage(
-        "NOT_IN_THIS_VERSION", "",
-        absl::StrCat("`", verb, "` is not in this version (", VersionString(), "), which has the verbs ", verbs));
-  }
   return Usage("USAGE", "",
                absl::StrCat("`", verb, "` is not a verb; must be one of ", verbs, "; see gradoracle --help"));
 }
@@ -89,6 +85,9 @@ std::vector<std::unique_ptr<Command>> AllCommands() {
   commands.push_back(std::make_unique<MergeCommand>());
   commands.push_back(std::make_unique<TrainCommand>());
   commands.push_back(std::make_unique<RiskCommand>());
+  commands.push_back(std::make_unique<AuditCommand>());
+  commands.push_back(std::make_unique<BudgetCommand>());
+  commands.push_back(std::make_unique<ReportCommand>());
   return commands;
 }
 
@@ -105,8 +104,8 @@ absl::Status ParseCommandLine(const std::vector<std::string>& words, CommandLine
   app.set_version_flag("--version", "gradoracle " + VersionString());
   app.require_subcommand(1);
   app.footer(
-      "Exit codes: 0 done; 1 failed; 2 usage; 3 refused by the oracle; 4 oracle unreachable; 130 after Ctrl-C or\n"
-      "SIGTERM, with what was gathered written.\n\n"
+      "Exit codes: 0 done; 1 failed; 2 usage; 3 refused by the oracle; 4 oracle unreachable; 5 a check you asked\n"
+      "for did not hold; 130 after Ctrl-C or SIGTERM, with what was gathered written.\n\n"
       "Example:\n"
       "  gradoracle estimate --oracle 127.0.0.1:50051 --weights zeros --batch-size 256 --count 4096 --out hessian.npy");
 

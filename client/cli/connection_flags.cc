@@ -12,8 +12,6 @@
 namespace gradoracle {
 namespace {
 
-constexpr const char* kLaterFlags[] = {"--token-file", "--tls-ca", "--tls-cert", "--tls-key"};
-
 // gRPC takes nearly anything for an address: a port of 99999 wraps around to another one, a missing one means 443.
 absl::Status CheckAddress(const std::string& oracle) {
   const size_t colon = oracle.rfind(':');
@@ -24,6 +22,12 @@ absl::Status CheckAddress(const std::string& oracle) {
   }
   return InvalidField("ORACLE_ADDRESS", "oracle",
                       absl::StrCat("oracle is '", oracle, "', but must be HOST:PORT with a port from 1 to 65535"));
+}
+
+// Not by CLI11: it applies a variable once for every verb that has the flag, also over the flag of the verb given.
+void FromEnvironment(const char* variable, std::string& value) {
+  const char* environment = std::getenv(variable);
+  if (value.empty() && environment != nullptr) value = environment;
 }
 
 absl::Status ParseDeadline(const std::string& text, absl::Duration& deadline) {
@@ -58,7 +62,18 @@ void ConnectionFlags::AddOthersTo(FlagSet& flags) {
              "stream may take as long as gradients arrive, and counts as broken after 60 s without any",
              "TIME");
   flags.Switch("--json", json_, "Print one JSON object and nothing else");
-  for (const char* flag : kLaterFlags) flags.Later(flag);
+  flags.Text("--token-file", settings_.token_file,
+             "Holds the token that the owner of the oracle gave you (default:\n"
+             "GRADORACLE_TOKEN_FILE)",
+             "FILE");
+  flags.Text("--tls-ca", settings_.tls_ca,
+             "Use TLS, and trust an oracle that these certificates (PEM) vouch for; `system`:\n"
+             "those this machine trusts (default: GRADORACLE_TLS_CA)",
+             "FILE");
+  flags.Text("--tls-cert", settings_.tls_cert, "Client certificate (PEM) to show (default: GRADORACLE_TLS_CERT)",
+             "FILE");
+  flags.Text("--tls-key", settings_.tls_key, "Its private key (default: GRADORACLE_TLS_KEY)", "FILE");
+  flags.Switch("--insecure", settings_.insecure, "Send the token in plaintext, also to another machine");
 }
 
 absl::Status ConnectionFlags::Check() {
@@ -67,12 +82,14 @@ absl::Status ConnectionFlags::Check() {
 }
 
 absl::Status ConnectionFlags::CheckIfGiven() {
-  if (!typed_oracle_.empty()) oracles_ = {typed_oracle_};
-  // Not by CLI11: it applies a variable once for every verb that has the flag, also over the flag of the verb given.
-  const char* environment = std::getenv("GRADORACLE_ORACLE");
-  if (oracles_.empty() && environment != nullptr && *environment != '\0') oracles_ = {environment};
+  FromEnvironment("GRADORACLE_ORACLE", typed_oracle_);
+  if (oracles_.empty() && !typed_oracle_.empty()) oracles_ = {typed_oracle_};
   for (const std::string& oracle : oracles_) GRADORACLE_RETURN_IF_ERROR(CheckAddress(oracle));
-  return ParseDeadline(typed_deadline_, deadline_);
+  FromEnvironment("GRADORACLE_TOKEN_FILE", settings_.token_file);
+  FromEnvironment("GRADORACLE_TLS_CA", settings_.tls_ca);
+  FromEnvironment("GRADORACLE_TLS_CERT", settings_.tls_cert);
+  FromEnvironment("GRADORACLE_TLS_KEY", settings_.tls_key);
+  return ParseDeadline(typed_deadline_, settings_.deadline);
 }
 
 }  // namespace gradoracle

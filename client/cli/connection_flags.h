@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "client/cli/environment.h"
 #include "client/cli/flag_set.h"
 
 namespace gradoracle {
@@ -16,14 +17,16 @@ class ConnectionFlags {
   void AddTo(FlagSet& flags);
   // The same, with an --oracle that may be given several times.
   void AddSeveralTo(FlagSet& flags);
-  // GRADORACLE_ORACLE stands in for a missing --oracle. Errors: MISSING, ORACLE_ADDRESS, DEADLINE_INVALID.
+  // GRADORACLE_ORACLE stands in for a missing --oracle, GRADORACLE_TOKEN_FILE, GRADORACLE_TLS_CA, GRADORACLE_TLS_CERT
+  // and GRADORACLE_TLS_KEY for the flags of those names. Errors: MISSING, ORACLE_ADDRESS, DEADLINE_INVALID.
   absl::Status Check();
   // The same for a verb that may also do without an oracle.
   absl::Status CheckIfGiven();
 
+  bool typed() const { return !typed_oracle_.empty(); }           // --oracle was given; before any check
   const std::string& oracle() const { return oracles_.front(); }  // HOST:PORT; after Check
   const std::vector<std::string>& oracles() const { return oracles_; }
-  absl::Duration deadline() const { return deadline_; }
+  const ConnectionSettings& settings() const { return settings_; }
   bool json() const { return json_; }
 
  private:
@@ -32,7 +35,7 @@ class ConnectionFlags {
   std::string typed_oracle_;
   std::vector<std::string> oracles_;
   std::string typed_deadline_;
-  absl::Duration deadline_ = absl::Seconds(30);
+  ConnectionSettings settings_;
   bool json_ = false;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <optional>
 #include <utility>
 
@@ -15,6 +16,7 @@
 #include "client/estimation/continued_estimate.h"
 #include "client/estimation/estimator.h"
 #include "client/estimation/recorded_gradients.h"
+#include "core/error_json.h"
 #include "core/errors.h"
 #include "core/npy_file.h"
 #include "core/query_policy.h"
@@ -29,8 +31,8 @@ bool AsksOnce(Estimator estimator);
 ErrorOrigin OriginOf(const absl::Status& status, const WatchedSource& watched, ErrorOrigin source);
 // The Hessian, or B of another form.
 absl::Status WriteHessian(NpyWriter& writer, const HessianEstimate& estimate);
-// NpyWriter for a path; empty for no path.
-absl::StatusOr<std::optional<NpyWriter>> OpenWriter(const std::string& path);
+// NpyWriter for a path; empty for no path. Errors have the field.
+absl::StatusOr<std::optional<NpyWriter>> OpenWriter(const std::string& path, const std::string& field);
 
 }  // namespace
 
@@ -40,7 +42,7 @@ std::string EstimateCommand::Description() const {
 
 void EstimateCommand::AddFlags(FlagSet& flags) {
   connection.AddTo(flags);
-  gradients.AddTo(flags, " (with --from: as recorded)", " (with --from: default all)");
+  gradients.AddTo(flags, " (not with --from)", " (with --from: default all)");
   flags.Text("--out", out, "Where to write the Hessian (.npy, float64, dimension x dimension; B of another --form)",
              "FILE.npy");
   flags.Text("--gradients-out", gradients_out, "Also record the gradients", "FILE.npy");
@@ -83,7 +85,8 @@ void EstimateCommand::AddFlags(FlagSet& flags) {
              "Estimator: covariance. See also `gradoracle merge`",
              "FILE");
   flags.Footer(
-      "Ctrl-C writes the estimate from the gradients that have arrived.\n\nExamples:\n"
+      "Ctrl-C writes the estimate from the gradients that have arrived, and so does a connection that "
+      "breaks.\n\nExamples:\n"
       "  gradoracle estimate --oracle 127.0.0.1:50051 --weights zeros --batch-size 256 --count 4096 --out hessian.npy\n"
       "  gradoracle estimate --from gradients.npy --batch-size 256 --total-noise-variance 256 --out hessian.npy");
 }
@@ -92,6 +95,7 @@ absl::Status EstimateCommand::Check() {
   const bool recorded = !from.empty();
   GRADORACLE_RETURN_IF_ERROR(recorded ? connection.CheckIfGiven() : connection.Check());
   GRADORACLE_RETURN_IF_ERROR(gradients.Check({.weights = !recorded, .count = !recorded}));
+  if (recorded) GRADORACLE_RETURN_IF_ERROR(CheckNothingBesideFrom());
   if (gradients.count() == 1 && state.empty()) {
     return InvalidField("TOO_FEW_GRADIENTS", "count", "count is 1, but a covariance needs at least 2 gradients");
   }
@@ -108,6 +112,22 @@ absl::Status EstimateCommand::Check() {
   GRADORACLE_RETURN_IF_ERROR(ParseLevel(typed_level_, level));
   if (typed_total_noise_variance_.empty()) return absl::OkStatus();
   return ParsePositive(typed_total_noise_variance_, "total_noise_variance", total_noise_variance.emplace());
+}
+
+absl::Status EstimateCommand::CheckNothingBesideFrom() {
+  const auto conflict = [](absl::string_view field, absl::string_view why) {
+    return InvalidField("SOURCE_CONFLICT", field, absl::StrCat(field, ": ", why, "; leave out --from, or --", field));
+  };
+  if (!gradients.weights().empty()) {
+    return conflict("weights", "recorded gradients are of the weights that they were recorded at");
+  }
+  // An address from the environment is there for the other verbs.
+  const char* environment = std::getenv("GRADORACLE_ORACLE");
+  const std::string unasked = environment == nullptr ? "" : environment;
+  if (!connection.oracles().empty() && connection.oracle() != unasked) {
+    return conflict("oracle", "recorded gradients come from their file, and no oracle is asked");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status EstimateCommand::CheckForm() {
@@ -174,13 +194,25 @@ Outcome EstimateCommand::Run(Environment& environment) {
 
   // Who answers, and what about.
   std::unique_ptr<GradientSource> source;
+  std::string recording_digest;
   if (recorded) {
     absl::StatusOr<std::unique_ptr<RecordedGradients>> opened = RecordedGradients::Open(from);
-    if (!opened.ok()) return UsageError(opened.status());
+    if (!opened.ok()) return UsageError(WithField(opened.status(), "from"));
+    if ((*opened)->count() < 2 && state.empty()) {
+      return UsageError(InvalidField("TOO_FEW_GRADIENTS", "from",
+                                     absl::StrCat("from: ", from,
+                                                  " holds 1 gradient, but a covariance needs at least "
+                                                  "2; record more with `gradoracle query --count`")));
+    }
+    if (!state.empty()) {
+      absl::StatusOr<std::string> digest = (*opened)->Digest();
+      if (!digest.ok()) return UsageError(WithField(digest.status(), "from"));
+      recording_digest = *std::move(digest);
+    }
     source = *std::move(opened);
   } else {
     absl::StatusOr<std::unique_ptr<GradientSource>> opened =
-        environment.connect(connection.oracle(), connection.deadline());
+        environment.connect(connection.oracle(), connection.settings());
     if (!opened.ok()) return UsageError(opened.status());
     source = *std::move(opened);
   }
@@ -217,9 +249,9 @@ Outcome EstimateCommand::Run(Environment& environment) {
   }
 
   // What the answers go into; opened before anything is asked, as gradients may cost a budget.
-  absl::StatusOr<std::optional<NpyWriter>> hessian_writer = OpenWriter(out);
+  absl::StatusOr<std::optional<NpyWriter>> hessian_writer = OpenWriter(out, "out");
   if (!hessian_writer.ok()) return UsageError(hessian_writer.status());
-  absl::StatusOr<std::optional<NpyWriter>> gradients_writer = OpenWriter(gradients_out);
+  absl::StatusOr<std::optional<NpyWriter>> gradients_writer = OpenWriter(gradients_out, "gradients_out");
   if (!gradients_writer.ok()) return UsageError(gradients_writer.status());
 
   WatchedSource watched(*source, options.count, gradients_writer->has_value() ? &**gradients_writer : nullptr,
@@ -229,12 +261,15 @@ Outcome EstimateCommand::Run(Environment& environment) {
     if (environment.interrupted.load() && gathered < options.count) interrupted = true;
     return !interrupted;
   };
+  // What came before a connection broke has been paid for.
+  absl::Status failure;
+  if (!recorded) options.source_failure = &failure;
   absl::BitGen generator;
   std::optional<ContinuedEstimate> continuation;
   absl::StatusOr<HessianEstimate> estimate = HessianEstimate();
   if (continued()) {
     absl::StatusOr<ContinuedEstimate> onwards =
-        EstimateOnwards(watched, {options, state, recorded, target_error}, generator);
+        EstimateOnwards(watched, {options, state, recorded, recording_digest, target_error}, generator);
     if (onwards.ok()) continuation = *std::move(onwards);
     estimate = continuation.has_value() ? absl::StatusOr<HessianEstimate>(continuation->estimate) : onwards.status();
   } else {
@@ -249,12 +284,22 @@ Outcome EstimateCommand::Run(Environment& environment) {
     if (!written.ok()) return RunError(written);
     kept = absl::StrCat(" and are kept in ", gradients_out);
   }
+  const std::string how_far =
+      watched.count() > 0 ? absl::StrCat("; ", watched.count(), " of ", options.count, " gradients had arrived", kept)
+                          : "";
   if (!estimate.ok()) {
-    const std::string how_far =
-        watched.count() > 0 ? absl::StrCat("; ", watched.count(), " of ", options.count, " gradients had arrived", kept)
-                            : "";
-    return {WithSuffix(estimate.status(), how_far), OriginOf(estimate.status(), watched, origin), interrupted};
+    const std::string where =
+        recorded ? absl::StrCat(" (in ", from, "; record it again, or use the part before with --count)") : how_far;
+    return {WithSuffix(estimate.status(), where), OriginOf(estimate.status(), watched, origin), interrupted};
   }
+  Outcome outcome{absl::OkStatus(), origin, interrupted};
+  if (!failure.ok()) {
+    outcome = OracleError(WithSuffix(failure, absl::StrCat(how_far, "; the estimate is of these")));
+  } else if (continuation.has_value() && !continuation->saved.ok()) {
+    outcome = RunError(WithSuffix(continuation->saved, "; the estimate stands, but cannot be gone on with"));
+  }
+  outcome.interrupted = interrupted;
+  outcome.reported = !outcome.status.ok();
   if (hessian_writer->has_value()) {
     const absl::Status written = WriteHessian(**hessian_writer, *estimate);
     if (!written.ok()) return RunError(written);
@@ -263,6 +308,7 @@ Outcome EstimateCommand::Run(Environment& environment) {
     nlohmann::ordered_json json = EstimateJson(*estimate, watched.seconds());
     if (continuation.has_value()) AddContinuation(*continuation, state, target_error, watched.seconds(), json);
     if (interrupted) json["interrupted"] = true;
+    if (outcome.reported) json["error"] = nlohmann::ordered_json::parse(ErrorJson(outcome.status, 2))["error"];
     environment.out << json.dump(2) << "\n";
   } else {
     environment.out << EstimateText(*estimate, watched.seconds(), environment.colour);
@@ -274,7 +320,7 @@ Outcome EstimateCommand::Run(Environment& environment) {
     if (!gradients_out.empty()) environment.out << "gradients written to " << gradients_out << "\n";
     if (interrupted) environment.out << "interrupted after " << watched.count() << " gradients\n";
   }
-  return {absl::OkStatus(), origin, interrupted};
+  return outcome;
 }
 
 namespace {
@@ -284,7 +330,8 @@ bool AsksOnce(Estimator estimator) {
 }
 
 ErrorOrigin OriginOf(const absl::Status& status, const WatchedSource& watched, ErrorOrigin source) {
-  if (watched.source_failed()) return source;
+  // A recording is a file that the user gave: what is wrong with it is.
+  if (watched.source_failed() || source == ErrorOrigin::kUsage) return source;
   const std::string reason = ErrorReason(status).value_or("");
   if (absl::EndsWith(reason, "_NOT_OFFERED") || reason == "CORRECTION_REFUSED") return ErrorOrigin::kOracle;
   const bool usage =
@@ -304,10 +351,10 @@ absl::Status WriteHessian(NpyWriter& writer, const HessianEstimate& estimate) {
   return writer.Finish(std::array<int64_t, 2>{matrix.rows(), matrix.cols()});
 }
 
-absl::StatusOr<std::optional<NpyWriter>> OpenWriter(const std::string& path) {
+absl::StatusOr<std::optional<NpyWriter>> OpenWriter(const std::string& path, const std::string& field) {
   if (path.empty()) return std::optional<NpyWriter>();
   absl::StatusOr<NpyWriter> writer = NpyWriter::Create(path);
-  if (!writer.ok()) return writer.status();
+  if (!writer.ok()) return WithField(writer.status(), field);
   return std::optional<NpyWriter>(*std::move(writer));
 }
 

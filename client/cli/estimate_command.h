@@ -39,6 +39,7 @@ class EstimateCommand : public Command {
   std::optional<double> total_noise_variance;
 
  private:
+  absl::Status CheckNothingBesideFrom();
   absl::Status CheckForm();
   absl::Status CheckEstimator();
   // Whether --state or --target-error ask for gradients of one point, gone on with.

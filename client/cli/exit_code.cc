@@ -7,6 +7,7 @@ int ExitCode(const Outcome& outcome) {
   if (outcome.status.ok()) return 0;
   if (outcome.origin == ErrorOrigin::kUsage) return 2;
   if (outcome.origin == ErrorOrigin::kRun) return 1;
+  if (outcome.origin == ErrorOrigin::kCheck) return 5;
   switch (outcome.status.code()) {
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kOutOfRange:

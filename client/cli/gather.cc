@@ -51,9 +51,7 @@ absl::StatusOr<Eigen::VectorXd> ReadWeights(const std::string& text, int64_t dim
   if (text == "zeros") return Eigen::VectorXd(Eigen::VectorXd::Zero(dimension));
   absl::StatusOr<Eigen::VectorXd> weights = ReadNpyVector(text);
   if (weights.ok()) return weights;
-  const absl::Status& status = weights.status();
-  return MakeError(status.code(), ErrorReason(status).value_or(""), "weights",
-                   absl::StrCat("weights: ", status.message()));
+  return WithField(weights.status(), "weights");
 }
 
 std::string HowFar(const Gathered& gathered, int64_t count) {
@@ -64,6 +62,10 @@ std::string HowFar(const Gathered& gathered, int64_t count) {
 absl::Status WithSuffix(const absl::Status& status, const std::string& suffix) {
   return MakeError(status.code(), ErrorReason(status).value_or(""), ErrorField(status).value_or(""),
                    absl::StrCat(status.message(), suffix));
+}
+
+absl::Status WithField(const absl::Status& status, const std::string& field) {
+  return MakeError(status.code(), ErrorReason(status).value_or(""), field, absl::StrCat(field, ": ", status.message()));
 }
 
 }  // namespace gradoracle

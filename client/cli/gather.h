@@ -33,6 +33,9 @@ std::string HowFar(const Gathered& gathered, int64_t count);
 // `status` with `suffix` added to its message; reason and field stay.
 absl::Status WithSuffix(const absl::Status& status, const std::string& suffix);
 
+// `status` as the error of `field`; the reason stays. For errors of files, which do not know what flag named them.
+absl::Status WithField(const absl::Status& status, const std::string& field);
+
 }  // namespace gradoracle
 
 #endif  // GRADORACLE_CLIENT_CLI_GATHER_H_

@@ -1,5 +1,6 @@
 #include "client/cli/info_command.h"
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -8,12 +9,27 @@
 namespace gradoracle {
 namespace {
 
+// Calls `see` with the name and value of every defence that is told.
+void ForEachDefence(const DefencePolicy& policy, absl::FunctionRef<void(const char* name, double value)> see) {
+  if (policy.clip_norm.has_value()) see("clip_norm", *policy.clip_norm);
+  if (policy.gradient_noise_multiplier.has_value()) {
+    see("gradient_noise_multiplier", *policy.gradient_noise_multiplier);
+  }
+  if (policy.mask_variance.has_value()) see("mask_variance", *policy.mask_variance);
+  if (policy.weights_grid.has_value()) see("weights_grid", *policy.weights_grid);
+  if (policy.max_participation.has_value()) see("max_participation", static_cast<double>(*policy.max_participation));
+  if (policy.reply_grid.has_value()) see("reply_grid", *policy.reply_grid);
+}
+
 nlohmann::ordered_json ToJson(const OracleInfo& info) {
   nlohmann::ordered_json noise = {{"rule", std::string(NoiseRuleName(info.noise.rule))}};
   if (info.noise.scale.has_value()) noise["scale"] = *info.noise.scale;
   if (info.noise.injected_variance.has_value()) noise["injected_variance"] = *info.noise.injected_variance;
   noise["extra"] = info.noise.extra_variances;
   noise["curvature_probe"] = info.noise.curvature_probe;
+  if (info.noise.isotropic) noise["isotropic"] = true;
+  nlohmann::ordered_json defence = nlohmann::ordered_json::object();
+  ForEachDefence(info.defence, [&](const char* name, double value) { defence[name] = value; });
   nlohmann::ordered_json json = {{"dimension", info.dimension},
                                  {"row_count", info.row_count},
                                  {"scaling", info.scaling},
@@ -26,6 +42,7 @@ nlohmann::ordered_json ToJson(const OracleInfo& info) {
                                    {"max_count", info.limits.max_count},
                                    {"max_weights_norm", info.limits.max_weights_norm}}},
                                  {"dataset_version", info.dataset_version}};
+  if (!defence.empty()) json["defence"] = defence;
   if (!info.feature_names.empty()) json["feature_names"] = info.feature_names;
   json["version"] = info.version;
   return json;
@@ -50,6 +67,7 @@ std::string NoiseInWords(const NoiseInfo& noise) {
   if (!noise.extra_variances.empty()) {
     absl::StrAppend(&words, "; total variance on request: ", absl::StrJoin(noise.extra_variances, ", "));
   }
+  if (noise.isotropic) words = "isotropic, on the gradients: their covariance is not the hessian";
   if (noise.curvature_probe) words += "; curvature probe on request";
   return words;
 }
@@ -62,6 +80,9 @@ std::string ToText(const OracleInfo& info, const std::string& target) {
   absl::StrAppendFormat(&text, "units            %s\n", info.scaling);
   absl::StrAppendFormat(&text, "loss             %s\n", info.loss);
   absl::StrAppendFormat(&text, "noise            %s\n", NoiseInWords(info.noise));
+  ForEachDefence(info.defence, [&](const char* name, double value) {
+    absl::StrAppendFormat(&text, "defence          %s %g\n", name, value);
+  });
   absl::StrAppendFormat(&text, "sampling         %s\n", std::string(SamplingName(info.sampling)));
   absl::StrAppendFormat(&text, "batch size       %d to %d\n", info.limits.min_batch_size, info.limits.max_batch_size);
   absl::StrAppendFormat(&text, "count            up to %d a request\n", info.limits.max_count);
@@ -85,7 +106,7 @@ void InfoCommand::AddFlags(FlagSet& flags) {
 
 Outcome InfoCommand::Run(Environment& environment) {
   absl::StatusOr<std::unique_ptr<GradientSource>> source =
-      environment.connect(connection.oracle(), connection.deadline());
+      environment.connect(connection.oracle(), connection.settings());
   if (!source.ok()) return UsageError(source.status());
   const absl::StatusOr<OracleInfo> info = (*source)->Info();
   if (!info.ok()) return OracleError(info.status());

@@ -1,9 +1,11 @@
+#include <grpc/grpc.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,9 +19,23 @@ static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler
 
 void Interrupt(int) { interrupted.store(true); }
 
+absl::StatusOr<std::unique_ptr<gradoracle::OracleClient>> Connect(const std::string& target,
+                                                                  const gradoracle::ConnectionSettings& settings) {
+  gradoracle::OracleClientOptions options;
+  options.deadline = settings.deadline;
+  options.token_file = settings.token_file;
+  options.tls_ca = settings.tls_ca;
+  options.tls_cert = settings.tls_cert;
+  options.tls_key = settings.tls_key;
+  options.insecure = settings.insecure;
+  options.cancelled = &interrupted;
+  return gradoracle::OracleClient::Create(target, options);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  unsetenv("GRPC_TRACE");  // it would print the token
   struct sigaction action {};
   action.sa_handler = Interrupt;
   action.sa_flags = SA_RESETHAND;  // a second one ends the program at once
@@ -33,15 +49,20 @@ int main(int argc, char** argv) {
       .progress = isatty(STDERR_FILENO) == 1,
       .colour = isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0'),
       .interrupted = interrupted,
-      .connect = [](const std::string& target,
-                    absl::Duration deadline) -> absl::StatusOr<std::unique_ptr<gradoracle::GradientSource>> {
-        gradoracle::OracleClientOptions options;
-        options.deadline = deadline;
-        options.cancelled = &interrupted;
-        absl::StatusOr<std::unique_ptr<gradoracle::OracleClient>> client =
-            gradoracle::OracleClient::Create(target, options);
+      .connect = [](const std::string& target, const gradoracle::ConnectionSettings& settings)
+          -> absl::StatusOr<std::unique_ptr<gradoracle::GradientSource>> {
+        auto client = Connect(target, settings);
         if (!client.ok()) return client.status();
         return *std::move(client);
+      },
+      .connect_for_budget = [](const std::string& target, const gradoracle::ConnectionSettings& settings)
+          -> absl::StatusOr<gradoracle::BudgetSource> {
+        auto client = Connect(target, settings);
+        if (!client.ok()) return client.status();
+        return [shared = std::shared_ptr<gradoracle::OracleClient>(*std::move(client))] { return shared->Budget(); };
       }};
-  return gradoracle::RunProgram(std::vector<std::string>(argv + 1, argv + argc), environment);
+  grpc_init();
+  const int code = gradoracle::RunProgram(std::vector<std::string>(argv + 1, argv + argc), environment);
+  grpc_shutdown_blocking();  // waits for gRPC's threads: one that outlived main would end amid the exit of the process
+  return code;
 }

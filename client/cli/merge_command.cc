@@ -73,7 +73,8 @@ Outcome MergeCommand::Run(Environment& environment) {
     if (absl::Status saved = SaveState(*state, merged); !saved.ok()) return UsageError(saved);
   }
   if (!out.empty()) {
-    if (absl::Status written = WriteNpy(out, estimate->hessian); !written.ok()) return UsageError(written);
+    if (absl::Status written = WriteNpy(out, estimate->hessian); !written.ok())
+      return UsageError(WithField(written, "out"));
   }
   if (json) {
     nlohmann::ordered_json result = EstimateJson(*estimate, 0);

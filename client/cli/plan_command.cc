@@ -51,7 +51,7 @@ absl::Status PlanCommand::Check() {
 
 Outcome PlanCommand::Run(Environment& environment) {
   absl::StatusOr<std::unique_ptr<GradientSource>> source =
-      environment.connect(connection.oracle(), connection.deadline());
+      environment.connect(connection.oracle(), connection.settings());
   if (!source.ok()) return UsageError(source.status());
   const absl::StatusOr<OracleInfo> info = (*source)->Info();
   if (!info.ok()) return OracleError(info.status());

@@ -34,7 +34,7 @@ absl::Status QueryCommand::Check() {
 
 Outcome QueryCommand::Run(Environment& environment) {
   absl::StatusOr<std::unique_ptr<GradientSource>> source =
-      environment.connect(connection.oracle(), connection.deadline());
+      environment.connect(connection.oracle(), connection.settings());
   if (!source.ok()) return UsageError(source.status());
   int64_t dimension = 0;
   if (gradients.weights() == "zeros") {
@@ -46,7 +46,7 @@ Outcome QueryCommand::Run(Environment& environment) {
   if (!weights.ok()) return UsageError(weights.status());
   // Opened before anything is asked: gradients may cost a budget, a folder that cannot be written should not.
   absl::StatusOr<NpyWriter> writer = NpyWriter::Create(out);
-  if (!writer.ok()) return UsageError(writer.status());
+  if (!writer.ok()) return UsageError(WithField(writer.status(), "out"));
 
   GradientQuery query;
   query.weights = *std::move(weights);

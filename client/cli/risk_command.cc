@@ -96,7 +96,7 @@ absl::Status RiskCommand::Check() {
 
 Outcome RiskCommand::Run(Environment& environment) {
   absl::StatusOr<std::unique_ptr<GradientSource>> connected =
-      environment.connect(connection.oracle(), connection.deadline());
+      environment.connect(connection.oracle(), connection.settings());
   if (!connected.ok()) return UsageError(connected.status());
   TracedSource source(*std::move(connected));
   int64_t dimension = 0;

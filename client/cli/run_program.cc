@@ -30,7 +30,7 @@ int RunProgram(const std::vector<std::string>& words, Environment& environment) 
           MakeError(absl::StatusCode::kCancelled, "INTERRUPTED", "", "interrupted before there was a result");
     }
   }
-  if (!outcome.status.ok()) PrintError(outcome.status, command_line.json, environment);
+  if (!outcome.status.ok()) PrintError(outcome.status, command_line.json && !outcome.reported, environment);
   environment.out.flush();
   if (!environment.out.good() && ExitCode(outcome) == 0) {
     environment.err << "gradoracle: cannot write to standard output\n";

@@ -27,11 +27,21 @@ ErrorOrigin OriginOf(const absl::Status& status, const std::vector<std::unique_p
   return sources.front()->OriginOf(status);
 }
 
-absl::Status WriteResult(const TrainCommand& command, const TrainingResult& result, NpyWriter& weights_file) {
+absl::Status CheckDifferent(std::vector<std::string> addresses) {
+  std::sort(addresses.begin(), addresses.end());
+  const auto twice = std::adjacent_find(addresses.begin(), addresses.end());
+  if (twice == addresses.end()) return absl::OkStatus();
+  return InvalidField("ORACLE_REPEATED", "oracle",
+                      absl::StrCat("oracle: ", *twice,
+                                   " is given twice, and its rows would count twice; give each "
+                                   "oracle once"));
+}
+
+absl::Status WriteResult(const TrainingResult& result, NpyWriter& weights_file,
+                         std::optional<TrainingRecordWriter>& record_file) {
   GRADORACLE_RETURN_IF_ERROR(weights_file.Append({result.weights.data(), static_cast<size_t>(result.weights.size())}));
   GRADORACLE_RETURN_IF_ERROR(weights_file.Finish(std::vector<int64_t>{result.weights.size()}));
-  if (command.record.empty()) return absl::OkStatus();
-  return WriteTrainingRecord(command.record, result);
+  return record_file.has_value() ? record_file->Finish(result) : absl::OkStatus();
 }
 
 }  // namespace
@@ -69,6 +79,7 @@ void TrainCommand::AddFlags(FlagSet& flags) {
 
 absl::Status TrainCommand::Check() {
   GRADORACLE_RETURN_IF_ERROR(connection.Check());
+  GRADORACLE_RETURN_IF_ERROR(CheckDifferent(connection.oracles()));
   GRADORACLE_RETURN_IF_ERROR(gradients.Check({.weights = false, .count = false}));
   GRADORACLE_RETURN_IF_ERROR(RequireValue(out, "out", "--out FILE.npy"));
   GRADORACLE_RETURN_IF_ERROR(
@@ -90,7 +101,7 @@ Outcome TrainCommand::Run(Environment& environment) {
   std::vector<std::unique_ptr<TracedSource>> sources;
   std::vector<NamedOracle> oracles;
   for (const std::string& address : connection.oracles()) {
-    absl::StatusOr<std::unique_ptr<GradientSource>> source = environment.connect(address, connection.deadline());
+    absl::StatusOr<std::unique_ptr<GradientSource>> source = environment.connect(address, connection.settings());
     if (!source.ok()) return UsageError(source.status());
     sources.push_back(std::make_unique<TracedSource>(*std::move(source)));
     oracles.push_back({address, sources.back().get()});
@@ -115,7 +126,13 @@ Outcome TrainCommand::Run(Environment& environment) {
   if (!trainer.ok()) return {trainer.status(), OriginOf(trainer.status(), sources)};
   // Opened before anything is asked: gradients may cost a budget, a folder that cannot be written should not.
   absl::StatusOr<NpyWriter> weights_file = NpyWriter::Create(out);
-  if (!weights_file.ok()) return UsageError(weights_file.status());
+  if (!weights_file.ok()) return UsageError(WithField(weights_file.status(), "out"));
+  std::optional<TrainingRecordWriter> record_file;
+  if (!record.empty()) {
+    absl::StatusOr<TrainingRecordWriter> opened = TrainingRecordWriter::Create(record);
+    if (!opened.ok()) return UsageError(opened.status());
+    record_file.emplace(*std::move(opened));
+  }
 
   const absl::Time start = absl::Now();
   const absl::Status trained = trainer->Run();
@@ -125,7 +142,7 @@ Outcome TrainCommand::Run(Environment& environment) {
   if (!trained.ok()) {
     Outcome outcome{trained, OriginOf(trained, sources), environment.interrupted.load()};
     if (result.steps == 0) return outcome;
-    if (absl::Status written = WriteResult(*this, result, *weights_file); !written.ok()) return RunError(written);
+    if (absl::Status written = WriteResult(result, *weights_file, record_file); !written.ok()) return RunError(written);
     outcome.status =
         WithSuffix(trained, absl::StrCat("; the weights after ", result.gradients, " gradients are in ", out));
     return outcome;
@@ -135,7 +152,7 @@ Outcome TrainCommand::Run(Environment& environment) {
                               "the gradients grew at every step size tried; nothing was learned. Check with `info` "
                               "that the units are sane, or give a smaller --step-size"));
   }
-  if (absl::Status written = WriteResult(*this, result, *weights_file); !written.ok()) return RunError(written);
+  if (absl::Status written = WriteResult(result, *weights_file, record_file); !written.ok()) return RunError(written);
   if (!result.reason.empty()) environment.err << "gradoracle: " << result.reason << "\n";
   if (!result.warning.empty()) environment.err << "gradoracle: warning: " << result.warning << "\n";
   if (connection.json()) {

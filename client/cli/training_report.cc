@@ -1,7 +1,11 @@
 #include "client/cli/training_report.h"
 
+#include <unistd.h>
+
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
+#include <system_error>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -54,6 +58,12 @@ std::string Json(const TrainingResult& result) {
                      {{"estimate", Number(point.excess_risk.estimate)}, {"upper", Number(point.excess_risk.upper)}}}});
   }
   return list.dump(1) + "\n";
+}
+
+std::string Temporary(const std::string& path) { return absl::StrCat(path, ".tmp-", getpid()); }
+
+absl::Status Unwritable(const std::string& path) {
+  return InvalidField("RECORD_UNWRITABLE", "record", absl::StrCat("record: cannot write ", path));
 }
 
 }  // namespace
@@ -112,15 +122,24 @@ absl::Status CheckRecordPath(const std::string& path) {
                       absl::StrCat("record is '", path, "', but must end in .csv or .json"));
 }
 
-absl::Status WriteTrainingRecord(const std::string& path, const TrainingResult& result) {
-  const std::string temporary = path + ".tmp";
-  std::ofstream file(temporary, std::ios::binary);
-  file << (absl::EndsWith(path, ".csv") ? Csv(result) : Json(result));
-  file.close();
-  if (file.good() && std::rename(temporary.c_str(), path.c_str()) == 0) return absl::OkStatus();
-  std::remove(temporary.c_str());
-  return MakeError(absl::StatusCode::kUnavailable, "RECORD_UNWRITABLE", "record",
-                   absl::StrCat("record: cannot write ", path));
+absl::StatusOr<TrainingRecordWriter> TrainingRecordWriter::Create(const std::string& path) {
+  auto file = std::make_unique<std::ofstream>(Temporary(path), std::ios::binary);
+  std::error_code ignored;
+  if (file->good() && !std::filesystem::is_directory(path, ignored)) return TrainingRecordWriter(path, std::move(file));
+  if (file->good()) std::remove(Temporary(path).c_str());
+  return Unwritable(path);
+}
+
+TrainingRecordWriter::~TrainingRecordWriter() {
+  if (file_ != nullptr) std::remove(Temporary(path_).c_str());
+}
+
+absl::Status TrainingRecordWriter::Finish(const TrainingResult& result) {
+  *file_ << (absl::EndsWith(path_, ".csv") ? Csv(result) : Json(result));
+  file_->close();
+  if (!file_->good() || std::rename(Temporary(path_).c_str(), path_.c_str()) != 0) return Unwritable(path_);
+  file_.reset();
+  return absl::OkStatus();
 }
 
 }  // namespace gradoracle

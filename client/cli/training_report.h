@@ -1,9 +1,13 @@
 #ifndef GRADORACLE_CLIENT_CLI_TRAINING_REPORT_H_
 #define GRADORACLE_CLIENT_CLI_TRAINING_REPORT_H_
 
+#include <fstream>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "client/optimise/trainer.h"
 #include "nlohmann/json.hpp"
 
@@ -18,9 +22,26 @@ std::string TrainingProgress(const TrainingPoint& point);
 
 // Whether `path` ends in .csv or .json. Errors: kInvalidArgument RECORD_FORMAT_UNKNOWN, field `record`.
 absl::Status CheckRecordPath(const std::string& path);
-// Writes the record as a table (.csv: a header and a line each) or a list of objects (.json), renamed into place.
-// Errors: kUnavailable RECORD_UNWRITABLE.
-absl::Status WriteTrainingRecord(const std::string& path, const TrainingResult& result);
+
+// The file of a training's record, opened before the training, which may cost a budget.
+class TrainingRecordWriter {
+ public:
+  // Opens a temporary file beside `path`. Errors: kInvalidArgument RECORD_UNWRITABLE, field `record`.
+  static absl::StatusOr<TrainingRecordWriter> Create(const std::string& path);
+  TrainingRecordWriter(TrainingRecordWriter&& other) noexcept = default;
+  ~TrainingRecordWriter();  // leaves nothing unless finished
+
+  // Writes the record as a table (.csv: a header and a line each) or a list of objects (.json), and renames it into
+  // place. Errors: those of Create.
+  absl::Status Finish(const TrainingResult& result);
+
+ private:
+  TrainingRecordWriter(const std::string& path, std::unique_ptr<std::ofstream> file)
+      : path_(path), file_(std::move(file)) {}
+
+  std::string path_;
+  std::unique_ptr<std::ofstream> file_;  // null once finished, or moved from
+};
 
 }  // namespace gradoracle
 

@@ -14,6 +14,11 @@ namespace gradoracle {
 // (noise and w* are then below a percent of the residuals' spread that the design itself makes).
 double DesignRadius(const OracleInfo& info, int64_t batch_size);
 
+// Gradients that a design of this dimension takes at least, 4d: 2 at each of 2 points a direction; and those that one
+// begun still lacks.
+int64_t FewestDesignGradients(int64_t dimension);
+int64_t MissingGradients(const DesignPairs& design);
+
 // OK when a design's frame, sums and error limit fit the memory. Errors: kResourceExhausted MEMORY_EXCEEDED.
 absl::Status CheckDesignMemory(int64_t dimension);
 

@@ -4,6 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "client/estimation/estimation_run.h"
 #include "client/estimation/estimator_state.h"
 #include "client/estimation/finish_estimate.h"
@@ -16,9 +18,27 @@
 namespace gradoracle {
 namespace {
 
+constexpr absl::string_view kRecordingRun = "recording ";
+
+// Whether the recording `run` may be added to `state`: one of another kind is for CheckResumable to refuse.
+absl::Status CheckNotHeld(const EstimatorState& state, const std::string& run, const std::string& path) {
+  for (const StatePart& part : state.parts) {
+    if (part.oracle != RecordingIdentity()) continue;
+    for (const std::string& held : part.runs) {
+      if (held != run && absl::StartsWith(held, kRecordingRun)) continue;
+      return MakeError(
+          absl::StatusCode::kFailedPrecondition, "STATE_OVERLAP", "state",
+          absl::StrCat("state: ", path, held == run ? " holds this recording already" : " may hold this recording",
+                       ", and its gradients would be counted twice; add another recording, or "
+                       "write a new state"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // The state to go on with: the file's, or a new one.
 absl::StatusOr<EstimatorState> Begin(const ContinuedOptions& options, const EstimationRun& run,
-                                     double total_noise_variance) {
+                                     double total_noise_variance, const std::string& run_name) {
   const EstimationOptions& estimation = options.estimation;
   int64_t expected = estimation.count;
   if (options.target_error.has_value()) {
@@ -35,13 +55,8 @@ absl::StatusOr<EstimatorState> Begin(const ContinuedOptions& options, const Esti
   if (!options.state_path.empty()) {
     GRADORACLE_RETURN_IF_ERROR(CheckStateWritable(options.state_path));
     absl::StatusOr<EstimatorState> loaded = LoadState(options.state_path);
-    if (loaded.ok() && options.recorded) {
-      return MakeError(absl::StatusCode::kFailedPrecondition, "STATE_OVERLAP", "state",
-                       absl::StrCat("state: ", options.state_path,
-                                    " exists, and whether it holds this recording already cannot be told; write a new "
-                                    "state and join the two with `gradoracle merge`"));
-    }
     if (loaded.ok()) {
+      if (options.recorded) GRADORACLE_RETURN_IF_ERROR(CheckNotHeld(*loaded, run_name, options.state_path));
       GRADORACLE_RETURN_IF_ERROR(CheckResumable(*loaded, query, oracle, fresh));
       return loaded;
     }
@@ -69,11 +84,14 @@ absl::StatusOr<ContinuedEstimate> EstimateOnwards(GradientSource& source, const 
       options.recorded&& estimation.total_noise_variance.has_value()
           ? absl::StatusOr<NoiseChoice>(NoiseChoice{std::nullopt, *estimation.total_noise_variance})
           : ChooseNoise(info.noise, estimation.batch_size, estimation.total_noise_variance));
-  Requests requests(source, estimation.count, estimation.progress);
+  Requests requests(source, estimation.count, estimation.progress, estimation.source_failure);
   EstimationRun run{estimation, info, requests, generator};
-  GRADORACLE_ASSIGN_OR_RETURN(EstimatorState state, Begin(options, run, noise.total_noise_variance));
+  std::string run_name = absl::StrCat(kRecordingRun, options.recording_digest);
+  if (!options.recorded) {
+    GRADORACLE_ASSIGN_OR_RETURN(run_name, RandomIdentifier());
+  }
+  GRADORACLE_ASSIGN_OR_RETURN(EstimatorState state, Begin(options, run, noise.total_noise_variance, run_name));
   StatePart& part = state.parts.front();
-  GRADORACLE_ASSIGN_OR_RETURN(std::string run_name, RandomIdentifier());
   part.runs.push_back(std::move(run_name));
 
   const auto gather = [&](int64_t count) -> absl::Status {
@@ -104,9 +122,12 @@ absl::StatusOr<ContinuedEstimate> EstimateOnwards(GradientSource& source, const 
   }
   result.added = requests.gathered();
   if (!options.state_path.empty() && result.added > 0) {
-    GRADORACLE_RETURN_IF_ERROR(SaveState(state, options.state_path));
+    result.saved = SaveState(state, options.state_path);
   }
-  if (requests.stopped() && part.estimator.count() < 2) return Interrupted(Estimator::kCovariance);
+  if (requests.stopped() && part.estimator.count() < 2) {
+    if (!result.saved.ok()) return result.saved;
+    return requests.failed() ? *estimation.source_failure : Interrupted(Estimator::kCovariance);
+  }
   GRADORACLE_RETURN_IF_ERROR(gathered);
   if (options.target_error.has_value()) {
     result.reached = sequential->reached;

@@ -20,6 +20,7 @@ struct ContinuedOptions {
   // they may have cost a budget. Empty: none.
   std::string state_path;
   bool recorded = false;               // the source is a recording: its oracle and its weights are not known
+  std::string recording_digest;        // RecordedGradients::Digest(); names the run, so that it is never added twice
   std::optional<double> target_error;  // stop as sequential.h does; requests of at most limits.max_count each
 };
 
@@ -28,10 +29,12 @@ struct ContinuedEstimate {
   int64_t added = 0;         // gradients of this call
   bool reached = false;      // the target, if there was one
   bool biased = false;       // bias_warning or not_converged: then a target is never reached
+  absl::Status saved;        // how writing the state went: the estimate stands whatever it says
 };
 
-// Errors: those of EstimateHessian, LoadState, SaveState, CheckResumable (STATE_MISMATCH) and EstimateUntil; what can
-// be known before the first gradient is checked before it.
+// Errors: those of EstimateHessian, LoadState, CheckStateWritable, CheckResumable (STATE_MISMATCH) and EstimateUntil;
+// kFailedPrecondition STATE_OVERLAP (the state holds this recording, or one that it cannot tell from it); what can be
+// known before the first gradient is checked before it.
 absl::StatusOr<ContinuedEstimate> EstimateOnwards(GradientSource& source, const ContinuedOptions& options,
                                                   absl::BitGenRef generator);
 

@@ -15,6 +15,7 @@ namespace gradoracle {
 namespace {
 
 constexpr int64_t kRounds = 4;
+constexpr int64_t kFewestPairs = 2;     // a direction, for an estimate with an error limit
 constexpr double kLargestRadius = 100;  // in sqrt(n)
 
 // Pairs each direction should have in the end: water is poured where the level is lowest.
@@ -42,9 +43,17 @@ std::vector<int64_t> Targets(const DesignPairs& design, int64_t more) {
 
 }  // namespace
 
+int64_t FewestDesignGradients(int64_t dimension) { return 2 * kFewestPairs * dimension; }
+
+int64_t MissingGradients(const DesignPairs& design) {
+  int64_t pairs = 0;
+  for (int64_t j = 0; j < design.dimension(); ++j) pairs += std::max<int64_t>(0, kFewestPairs - design.pairs(j));
+  return 2 * pairs;
+}
+
 double DesignRadius(const OracleInfo& info, int64_t batch_size) {
   const double allowed = info.limits.max_weights_norm;
-  if (info.scaling != "standardised") return allowed;
+  if (!HasUnitDiagonal(info)) return allowed;
   return std::min(allowed, kLargestRadius * std::sqrt(static_cast<double>(batch_size)));
 }
 
@@ -67,20 +76,20 @@ absl::Status AskPairs(const EstimationRun& run, const NoiseChoice& noise, int64_
 absl::StatusOr<HessianEstimate> CompleteDesign(EstimationRun& run, const NoiseChoice& noise, DesignPairs& design) {
   const int64_t dimension = design.dimension();
   const std::vector<int64_t> targets = Targets(design, run.requests.remaining() / 2);
-  if (*std::min_element(targets.begin(), targets.end()) < 2) {
-    return MakeError(
-        absl::StatusCode::kFailedPrecondition, "TOO_FEW_GRADIENTS", "count",
-        absl::StrCat("count is ", run.options.count, ", but active needs at least 4 * dimension = ", 4 * dimension,
-                     " gradients, 2 at each of 2 points a direction; ask for more, or use "
-                     "--estimator auto"));
+  if (*std::min_element(targets.begin(), targets.end()) < kFewestPairs) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, "TOO_FEW_GRADIENTS", "count",
+                     absl::StrCat("count is ", run.options.count,
+                                  ", but active needs at least 4 * dimension = ", FewestDesignGradients(dimension),
+                                  " gradients, 2 at each of 2 points a direction; ask for more, or use "
+                                  "--estimator auto"));
   }
-  // First what every direction needs for an estimate with an error limit, then the rest in equal parts.
+  // First the fewest pairs of every direction, then the rest in equal parts.
   const int64_t highest = *std::max_element(targets.begin(), targets.end());
   const int64_t rounds = std::min(kRounds, highest / 2);
   for (int64_t round = 1; round <= rounds && !run.requests.stopped(); ++round) {
     for (int64_t j = 0; j < dimension && !run.requests.stopped(); ++j) {
       const int64_t target = targets[static_cast<size_t>(j)];
-      const int64_t wanted = round == rounds ? target : std::max<int64_t>(2, target * round / rounds);
+      const int64_t wanted = round == rounds ? target : std::max(kFewestPairs, target * round / rounds);
       if (wanted <= design.pairs(j)) continue;
       GRADORACLE_RETURN_IF_ERROR(AskPairs(run, noise, j, wanted - design.pairs(j), design));
     }
@@ -92,7 +101,7 @@ absl::StatusOr<HessianEstimate> CompleteDesign(EstimationRun& run, const NoiseCh
   if (!unfinished.hessian.allFinite()) {
     return InvalidField("NOT_FINITE", "gradients", "gradients: entries so large that their sums overflow");
   }
-  if (design.fewest_pairs() >= 2) {
+  if (design.fewest_pairs() >= kFewestPairs) {
     unfinished.difference = [&](absl::BitGenRef generator, Eigen::MatrixXd& lower) {
       design.DrawDifference(generator, lower);
     };

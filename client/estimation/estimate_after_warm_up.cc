@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/estimation/estimation_run.h"
+#include "client/estimation/hessian_form.h"
 #include "client/estimation/warm_up.h"
 #include "core/errors.h"
 #include "core/status_macros.h"
@@ -26,11 +27,11 @@ Eigen::VectorXd WithoutSubnormals(const Eigen::VectorXd& weights) {
 
 }  // namespace
 
-absl::StatusOr<HessianEstimate> WarmUpAndEstimate(EstimationRun& run, const NoiseChoice& noise,
+absl::StatusOr<HessianEstimate> WarmUpAndEstimate(EstimationRun& run, const NoiseChoice& noise, Eigen::VectorXd weights,
                                                   const RowMajorMatrix& pilot) {
   const int64_t count = run.options.count;
+  GRADORACLE_RETURN_IF_ERROR(CheckMemory(HessianForm::kDense, run.info.dimension, count, kDefaultSketchRows));
   WarmUpPath path(run.info.dimension, run.options.batch_size, noise.total_noise_variance);
-  Eigen::VectorXd weights = run.options.weights;
   int64_t spent = 0;
   int64_t points = 0;
   const auto visited = [&](const RowMajorMatrix& gradients) {
@@ -95,7 +96,7 @@ absl::StatusOr<HessianEstimate> EstimateAfterWarmUp(EstimationRun& run) {
                      absl::StrCat("count is ", run.options.count, ", but warm_up needs at least ", kFewestCount,
                                   " gradients, a quarter of them for steps of 64"));
   }
-  return WarmUpAndEstimate(run, noise, RowMajorMatrix(0, run.info.dimension));
+  return WarmUpAndEstimate(run, noise, run.options.weights, RowMajorMatrix(0, run.info.dimension));
 }
 
 }  // namespace gradoracle

@@ -3,7 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/estimation/estimation_run.h"
-#include "client/estimation/large_noise.h"
+#include "client/estimation/noise_level.h"
 #include "core/errors.h"
 #include "core/status_macros.h"
 

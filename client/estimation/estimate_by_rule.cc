@@ -1,12 +1,14 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/estimation/active_design.h"
 #include "client/estimation/estimation_run.h"
-#include "client/estimation/large_noise.h"
+#include "client/estimation/noise_level.h"
 #include "client/estimation/warm_up.h"
 #include "core/status_macros.h"
 
@@ -42,17 +44,20 @@ absl::StatusOr<HessianEstimate> WithReason(absl::StatusOr<HessianEstimate> estim
   return estimate;
 }
 
-// The covariance at the weights given, with the pilot's gradients in it.
-absl::StatusOr<HessianEstimate> PilotAndCovariance(EstimationRun& run, const NoiseChoice& noise,
-                                                   const RowMajorMatrix& pilot) {
+// A first look at a point.
+struct Pilot {
+  Eigen::VectorXd weights;
+  RowMajorMatrix gradients;
+};
+
+// The covariance at the pilot's point, with the pilot's gradients in it.
+absl::StatusOr<HessianEstimate> PilotAndCovariance(EstimationRun& run, const NoiseChoice& noise, const Pilot& pilot) {
   GRADORACLE_ASSIGN_OR_RETURN(HessianEstimator estimator,
                               MakeEstimator(run, noise.total_noise_variance, run.options.count));
-  GRADORACLE_RETURN_IF_ERROR(estimator.Add(pilot));
+  GRADORACLE_RETURN_IF_ERROR(estimator.Add(pilot.gradients));
   const int64_t rest = run.requests.remaining();
-  if (rest > 0) {
-    GRADORACLE_RETURN_IF_ERROR(Gather(run, QueryAt(run, run.options.weights, rest, noise), estimator));
-  }
-  return CovarianceEstimate(run, estimator, run.options.weights, Estimator::kCovariance);
+  if (rest > 0) GRADORACLE_RETURN_IF_ERROR(Gather(run, QueryAt(run, pilot.weights, rest, noise), estimator));
+  return CovarianceEstimate(run, estimator, pilot.weights, Estimator::kCovariance);
 }
 
 // Pairs at +-R q_j, max(128, m/8) gradients over as many directions as that reaches.
@@ -66,12 +71,11 @@ absl::Status AskDesignPilot(EstimationRun& run, const NoiseChoice& noise, Design
   return absl::OkStatus();
 }
 
-// Whether a design is worth a pilot: R long enough, and gradients for 2 pairs a direction.
-bool DesignAllowed(const EstimationRun& run, double trace) {
+// Whether designed weights can be long enough to be worth a pilot.
+bool LongEnough(const EstimationRun& run, double trace) {
   const double radius = DesignRadius(run.info, run.options.batch_size);
   const double d = static_cast<double>(run.info.dimension);
-  return radius * radius * trace / d >= kSmallestRadius * static_cast<double>(run.options.batch_size) &&
-         run.requests.remaining() >= 4 * run.info.dimension;
+  return radius * radius * trace / d >= kSmallestRadius * static_cast<double>(run.options.batch_size);
 }
 
 }  // namespace
@@ -94,8 +98,8 @@ absl::StatusOr<HessianEstimate> EstimateByRule(EstimationRun& run) {
 
   // 2. Pilot at the weights given. It is what an interrupted run falls back on.
   GRADORACLE_RETURN_IF_ERROR(MakeEstimator(run, noise.total_noise_variance, options.count).status());  // memory
-  GRADORACLE_ASSIGN_OR_RETURN(const RowMajorMatrix pilot,
-                              run.requests.Fetch(QueryAt(run, options.weights, kPilot, noise)));
+  Pilot pilot{options.weights, {}};
+  GRADORACLE_ASSIGN_OR_RETURN(pilot.gradients, run.requests.Fetch(QueryAt(run, pilot.weights, kPilot, noise)));
   const auto interrupted = [&] {
     return WithReason(PilotAndCovariance(run, noise, pilot), "interrupted; only the pilot is of use");
   };
@@ -104,8 +108,8 @@ absl::StatusOr<HessianEstimate> EstimateByRule(EstimationRun& run) {
     if (!estimate.ok() && run.requests.stopped()) return interrupted();
     return WithReason(std::move(estimate), reason);
   };
-  const double pilot_trace =
-      CovarianceTrace(pilot) * static_cast<double>(options.batch_size) / noise.total_noise_variance;
+  const double scale = static_cast<double>(options.batch_size) / noise.total_noise_variance;
+  const double pilot_trace = scale * CovarianceTrace(pilot.gradients);
   const double d = static_cast<double>(run.info.dimension);
   double trace = run.unit_diagonal_known() ? d : pilot_trace;  // an upper bound where the diagonal is not known
   Evidence evidence;
@@ -113,14 +117,14 @@ absl::StatusOr<HessianEstimate> EstimateByRule(EstimationRun& run) {
 
   // 3. Pilot of a design, where one is allowed.
   std::optional<DesignPairs> design;
-  if (DesignAllowed(run, trace)) {
+  if (LongEnough(run, trace) && run.requests.remaining() >= FewestDesignGradients(run.info.dimension)) {
     GRADORACLE_RETURN_IF_ERROR(CheckDesignMemory(run.info.dimension));
     design.emplace(run.info.dimension, DesignRadius(run.info, options.batch_size), run.generator);
     GRADORACLE_RETURN_IF_ERROR(AskDesignPilot(run, noise, *design));
     if (run.requests.stopped()) return interrupted();
     if (!evidence.trace_known) trace = std::clamp(design->Trace(), 1e-3 * pilot_trace, pilot_trace);
     evidence.trace_known = true;
-    if (DesignAllowed(run, trace)) {
+    if (LongEnough(run, trace)) {
       // rho^2 = [n tr N/(R^2 tr H)] d/(2n): kurtosis, tau^2 and distance are all inside N.
       const double radius = design->radius();
       evidence.rho = std::sqrt(design->MidpointTrace() * d / (2 * radius * radius * trace));
@@ -129,12 +133,12 @@ absl::StatusOr<HessianEstimate> EstimateByRule(EstimationRun& run) {
     }
   }
   if (evidence.trace_known) evidence.excess = pilot_trace / trace - 1;
-  const std::string excess =
+  std::string excess =
       evidence.trace_known
           ? absl::StrFormat("the diagonal at these weights is in excess by %.2g on average", evidence.excess)
           : "the diagonal of the Hessian is not known";
 
-  // 4. to 8.
+  // 4. to 6.
   if (evidence.rho.has_value() && *evidence.rho < 1) {
     return finish(CompleteDesign(run, noise, *design),
                   absl::StrFormat("designed weights of norm %.3g are allowed and promise %.2g of a covariance's error",
@@ -149,13 +153,25 @@ absl::StatusOr<HessianEstimate> EstimateByRule(EstimationRun& run) {
     return finish(EstimateByProbe(run), absl::StrCat(no_design, offer));
   }
   if (evidence.excess < kSmallExcess) return finish(PilotAndCovariance(run, noise, pilot), excess);
+  // 7. The target is standardised with the features: at w = 0 the residuals' variance is 1, whatever the start. A
+  // design begun keeps the gradients that it needs.
+  const int64_t needed = design.has_value() ? MissingGradients(*design) : 0;
+  if (run.unit_diagonal_known() && !options.weights.isZero(0) && run.requests.remaining() - kPilot >= needed) {
+    Pilot origin{Eigen::VectorXd::Zero(run.info.dimension), {}};
+    GRADORACLE_ASSIGN_OR_RETURN(origin.gradients, run.requests.Fetch(QueryAt(run, origin.weights, kPilot, noise)));
+    if (run.requests.stopped()) return interrupted();
+    evidence.excess = scale * CovarianceTrace(origin.gradients) / trace - 1;
+    absl::StrAppendFormat(&excess, ", and at w = 0 by %.2g", evidence.excess);
+    if (evidence.excess < kSmallExcess) return finish(PilotAndCovariance(run, noise, origin), excess);
+    pilot = std::move(origin);
+  }
   if (design.has_value()) {
     return finish(CompleteDesign(run, noise, *design), absl::StrCat(excess, ", and a design is unbiased"));
   }
   if (!run.unit_diagonal_known()) {
     return finish(PilotAndCovariance(run, noise, pilot), absl::StrCat(excess, ", and nothing better is allowed"));
   }
-  return finish(WarmUpAndEstimate(run, noise, pilot), excess);
+  return finish(WarmUpAndEstimate(run, noise, pilot.weights, pilot.gradients), excess);
 }
 
 }  // namespace gradoracle

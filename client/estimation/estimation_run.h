@@ -8,7 +8,7 @@
 #include "client/estimation/estimator.h"
 #include "client/estimation/fourth_moment.h"
 #include "client/estimation/gradient_trimmer.h"
-#include "client/estimation/noise_choice.h"
+#include "client/estimation/noise_level.h"
 #include "client/estimation/requests.h"
 #include "core/oracle_info.h"
 
@@ -22,7 +22,7 @@ struct EstimationRun {
   absl::BitGenRef generator;
   FourthMoment* fourth_moment = nullptr;  // gathered beside the covariance where the shrinkage needs it
 
-  bool unit_diagonal_known() const { return info.scaling == "standardised"; }
+  bool unit_diagonal_known() const { return HasUnitDiagonal(info); }
   bool impose_unit_diagonal() const { return unit_diagonal_known() && options.impose_unit_diagonal; }
 };
 

@@ -41,6 +41,11 @@ absl::Status CheckOnlyForCovariances(const EstimationOptions& options) {
                                  "made for, not `",
                                  name, "`"));
   }
+  if (const int64_t fewest = FewestGradients(options.shrinkage); options.count < fewest) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, "TOO_FEW_GRADIENTS", "count",
+                     absl::StrCat("count is ", options.count, ", but shrinkage `",
+                                  ShrinkageMethodName(options.shrinkage), "` needs at least ", fewest, " gradients"));
+  }
   if (options.form == HessianForm::kDense) return absl::OkStatus();
   if (!covariance) {
     return conflict("form", absl::StrCat("only `covariance` does without a (d, d) matrix, not `", name, "`"));
@@ -83,12 +88,14 @@ absl::StatusOr<HessianEstimate> EstimateHessian(GradientSource& source, const Es
   GRADORACLE_ASSIGN_OR_RETURN(const OracleInfo info, source.Info());
   GRADORACLE_RETURN_IF_ERROR(CheckTogether(options, info));
   GRADORACLE_RETURN_IF_ERROR(CheckOnlyForCovariances(options));
-  Requests requests(source, options.count, options.progress);
+  Requests requests(source, options.count, options.progress, options.source_failure);
   FourthMoment fourth_moment(info.dimension);
   EstimationRun run{options, info, requests, generator};
   if (options.shrinkage == ShrinkageMethod::kLedoitWolf) run.fourth_moment = &fourth_moment;
-  GRADORACLE_ASSIGN_OR_RETURN(HessianEstimate estimate, Dispatch(run));
-  estimate.gradients = requests.gathered();
+  absl::StatusOr<HessianEstimate> estimate = Dispatch(run);
+  // Nothing could be made of what came: then the reason is why no more did.
+  if (!estimate.ok() && requests.failed()) return *options.source_failure;
+  if (estimate.ok()) estimate->gradients = requests.gathered();
   return estimate;
 }
 

@@ -43,6 +43,9 @@ struct EstimationOptions {
   ShrinkageMethod shrinkage = ShrinkageMethod::kNone;
   // False stops: the estimate is then made from what has been gathered, if the estimator can.
   ProgressFunction progress;
+  // Unless null, a source that fails after the first gradient is no error either: the estimate is made from what has
+  // come, if the estimator can, and what went wrong is put here. Look at it: OK means that nothing is missing.
+  absl::Status* source_failure = nullptr;
 };
 
 // `generator` draws the frame of `active` and the signs of the error limits.

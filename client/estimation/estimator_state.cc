@@ -122,7 +122,7 @@ absl::Status CheckMergeable(const EstimatorState& state, const EstimatorState& o
                                          " are in both states, and would be counted twice; merge states that were "
                                          "gathered apart"));
       }
-      if (ours.oracle == theirs.oracle || ours.oracle.scaling != "standardised") continue;
+      if (ours.oracle == theirs.oracle || !HasUnitDiagonal(ours.oracle.scaling)) continue;
       return InvalidField("STATE_MISMATCH", "scaling",
                           absl::StrCat("scaling: the data sets '", ours.oracle.dataset_version, "' and '",
                                        theirs.oracle.dataset_version,

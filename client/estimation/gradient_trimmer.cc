@@ -5,6 +5,7 @@
 #include <functional>
 #include <numeric>
 
+#include "Eigen/Cholesky"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "boost/math/distributions/chi_squared.hpp"
@@ -109,7 +110,7 @@ absl::Status GradientTrimmer::EndPilot(GradientSink sink) {
                                           pilot.rows() - DroppedOf(pilot.rows(), std::min(2 * options_.fraction, 0.5)));
   Eigen::VectorXd distances = (pilot.rowwise() - centre_.transpose()).rowwise().squaredNorm();
   for (int refinement = 0; refinement < kRefinements; ++refinement) {
-    metric_.compute(ShrunkCovarianceOf(NearestRows(pilot, distances, inner)));
+    factor_ = ShrunkCovarianceOf(NearestRows(pilot, distances, inner)).llt().matrixL();
     distances = Distances(pilot);
   }
   return Pass(pilot, sink);
@@ -140,7 +141,7 @@ absl::Status GradientTrimmer::Pass(const Eigen::Ref<const RowMajorMatrix>& gradi
 
 Eigen::VectorXd GradientTrimmer::Distances(const Eigen::Ref<const RowMajorMatrix>& gradients) const {
   Eigen::MatrixXd centred = gradients.transpose().colwise() - centre_;
-  metric_.matrixL().solveInPlace(centred);
+  factor_.triangularView<Eigen::Lower>().solveInPlace(centred);
   return centred.colwise().squaredNorm();
 }
 

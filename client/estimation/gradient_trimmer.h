@@ -5,7 +5,6 @@
 #include <utility>
 #include <vector>
 
-#include "Eigen/Cholesky"
 #include "Eigen/Core"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -59,7 +58,7 @@ class GradientTrimmer {
   int64_t pilot_count_ = 0;
   bool piloting_ = true;
   Eigen::VectorXd centre_;                        // c
-  Eigen::LLT<Eigen::MatrixXd> metric_;            // of M
+  Eigen::MatrixXd factor_;                        // L, lower triangular: M = L L'
   RowMajorMatrix held_;                           // (capacity, d): the farthest gradients so far
   std::vector<std::pair<double, int64_t>> heap_;  // distance and row of held_, nearest first
 };

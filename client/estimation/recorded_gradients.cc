@@ -6,6 +6,7 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "core/errors.h"
+#include "core/random_stream.h"
 #include "core/status_macros.h"
 
 namespace gradoracle {
@@ -24,6 +25,19 @@ absl::StatusOr<std::unique_ptr<RecordedGradients>> RecordedGradients::Open(const
                      "), but gradients have shape (count, dimension), both at least 1"));
   }
   return absl::WrapUnique(new RecordedGradients(std::move(reader)));
+}
+
+absl::StatusOr<std::string> RecordedGradients::Digest() const {
+  const int64_t rows = std::max<int64_t>(1, kBlockBytes / static_cast<int64_t>(reader_.cols() * sizeof(double)));
+  RowMajorMatrix block(std::min(rows, reader_.rows()), reader_.cols());
+  std::string digest = absl::StrCat(reader_.rows(), " x ", reader_.cols());
+  for (int64_t begin = 0; begin < reader_.rows(); begin += rows) {
+    const int64_t length = std::min(rows, reader_.rows() - begin);
+    GRADORACLE_RETURN_IF_ERROR(reader_.ReadRows(begin, length, block.data()));
+    const size_t bytes = sizeof(double) * static_cast<size_t>(length * reader_.cols());
+    digest = Sha256Hex(absl::StrCat(digest, absl::string_view(reinterpret_cast<const char*>(block.data()), bytes)));
+  }
+  return digest;
 }
 
 absl::StatusOr<OracleInfo> RecordedGradients::Info() {

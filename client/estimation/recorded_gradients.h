@@ -23,6 +23,10 @@ class RecordedGradients : public GradientSource {
 
   int64_t count() const { return reader_.rows(); }
 
+  // Names the contents: SHA-256, in hex, chained over the gradients as float64, 256 KiB at a time. The same for the
+  // same numbers in another file or type. Reads everything. Errors: those of reading.
+  absl::StatusOr<std::string> Digest() const;
+
   // dimension and limits.max_count are those of the recording; nothing else is known.
   absl::StatusOr<OracleInfo> Info() override;
 

@@ -8,8 +8,8 @@
 
 namespace gradoracle {
 
-Requests::Requests(GradientSource& source, int64_t budget, ProgressFunction progress)
-    : source_(source), budget_(budget), progress_(std::move(progress)) {}
+Requests::Requests(GradientSource& source, int64_t budget, ProgressFunction progress, absl::Status* failure)
+    : source_(source), budget_(budget), progress_(std::move(progress)), failure_(failure) {}
 
 absl::Status Requests::Send(const GradientQuery& query, GradientSink sink) {
   if (stopped_) return absl::OkStatus();
@@ -29,6 +29,10 @@ absl::Status Requests::Send(const GradientQuery& query, GradientSink sink) {
   GRADORACLE_RETURN_IF_ERROR(sink_status);
   // A source that waits for its next block may itself have been interrupted.
   if (!status.ok() && !stopped_) stopped_ = progress_ && !progress_(gathered_);
+  if (!status.ok() && !stopped_ && failure_ != nullptr && gathered_ > 0) {
+    *failure_ = status;
+    stopped_ = true;
+  }
   if (stopped_) return absl::OkStatus();
   GRADORACLE_RETURN_IF_ERROR(status);
   if (received == query.count) return absl::OkStatus();

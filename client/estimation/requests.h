@@ -17,8 +17,9 @@ using ProgressFunction = std::function<bool(int64_t gathered)>;
 // stop. Not thread-safe.
 class Requests {
  public:
-  // `source` must outlive this. `progress` may be empty.
-  Requests(GradientSource& source, int64_t budget, ProgressFunction progress);
+  // `source` must outlive this. `progress` may be empty. `failure`, unless null, takes the error of a source that fails
+  // after the first gradient: that is then a stop, no error, so that what has come can be made use of.
+  Requests(GradientSource& source, int64_t budget, ProgressFunction progress, absl::Status* failure = nullptr);
 
   // Sends `query`; its gradients go to `sink`. OK with fewer than asked for, or none, once stopped() is true.
   // Errors: those of the source and of the sink; kDataLoss COUNT_MISMATCH; kInternal above the budget.
@@ -29,11 +30,13 @@ class Requests {
   int64_t gathered() const { return gathered_; }
   int64_t remaining() const { return budget_ - gathered_; }
   bool stopped() const { return stopped_; }
+  bool failed() const { return failure_ != nullptr && !failure_->ok(); }  // stopped by the source
 
  private:
   GradientSource& source_;
   int64_t budget_;
   ProgressFunction progress_;
+  absl::Status* failure_;
   int64_t gathered_ = 0;
   bool stopped_ = false;
 };

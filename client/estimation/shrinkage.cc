@@ -63,6 +63,10 @@ absl::string_view ShrinkageMethodName(ShrinkageMethod method) {
       ->second;
 }
 
+int64_t FewestGradients(ShrinkageMethod method) {
+  return method == ShrinkageMethod::kNonlinear ? kFewestNonlinearDegrees + 1 : 2;
+}
+
 absl::StatusOr<ShrunkCovariance> Shrink(ShrinkageMethod method, const Eigen::Ref<const Eigen::MatrixXd>& covariance,
                                         int64_t count, std::optional<double> fourth_moment) {
   GRADORACLE_RETURN_IF_ERROR(Check(method, covariance, count, fourth_moment));
@@ -198,7 +202,7 @@ absl::Status Check(ShrinkageMethod method, const Eigen::Ref<const Eigen::MatrixX
   if (!covariance.allFinite()) {
     return InvalidField("COVARIANCE_NOT_FINITE", "covariance", "covariance: every entry must be finite");
   }
-  const int64_t fewest = method == ShrinkageMethod::kNonlinear ? kFewestNonlinearDegrees + 1 : 2;
+  const int64_t fewest = FewestGradients(method);
   if (count < fewest) {
     return MakeError(absl::StatusCode::kFailedPrecondition, "TOO_FEW_GRADIENTS", "count",
                      absl::StrCat("count is ", count, ", but shrinkage `", ShrinkageMethodName(method),

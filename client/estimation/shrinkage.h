@@ -31,6 +31,9 @@ enum class ShrinkageMethod {
 absl::StatusOr<ShrinkageMethod> ParseShrinkageMethod(absl::string_view name);
 absl::string_view ShrinkageMethodName(ShrinkageMethod method);
 
+// 13 for kNonlinear, 2 for the others.
+int64_t FewestGradients(ShrinkageMethod method);
+
 struct ShrunkCovariance {
   Eigen::MatrixXd matrix;           // (d, d), symmetric, in the units of S
   std::optional<double> intensity;  // kLedoitWolf, kOas: weight of the target, in [0, 1]

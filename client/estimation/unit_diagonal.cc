@@ -1,9 +1,12 @@
 #include "client/estimation/unit_diagonal.h"
 
+#include <limits>
+
 namespace gradoracle {
 
 Eigen::VectorXd UnitDiagonalScale(const Eigen::MatrixXd& hessian) {
-  return hessian.diagonal().array().sqrt().inverse().matrix();
+  const auto diagonal = hessian.diagonal().array();
+  return (diagonal > 0).select(diagonal.max(std::numeric_limits<double>::min()).rsqrt(), 0.0).matrix();
 }
 
 void ImposeUnitDiagonal(const Eigen::VectorXd& scale, Eigen::MatrixXd& hessian) {

@@ -9,7 +9,7 @@
 // the diagonal.
 namespace gradoracle {
 
-// 1 / sqrt(diag hessian), shape (d). Requires a positive diagonal.
+// 1 / sqrt(diag hessian), shape (d); 0 where that is not positive, for a feature that no gradient has touched.
 Eigen::VectorXd UnitDiagonalScale(const Eigen::MatrixXd& hessian);
 
 // hessian = S hessian S with S = diag(scale); the diagonal is then set to 1 exactly.

@@ -6,7 +6,7 @@
 
 #include "Eigen/Cholesky"
 #include "Eigen/QR"
-#include "client/estimation/unit_diagonal.h"
+#include "client/estimation/shrinkage.h"
 
 namespace gradoracle {
 namespace {
@@ -16,25 +16,11 @@ constexpr int64_t kLastPoints = 4;
 constexpr double kMeanExcess = 0.02;
 constexpr double kLargestExcess = 0.6;
 constexpr double kRidge = 1e-10;
+constexpr double kLeastIntensity = 1e-4;
 
 Eigen::VectorXd Variances(const RowMajorMatrix& gradients) {
   const Eigen::RowVectorXd mean = gradients.colwise().mean();
   return (gradients.rowwise() - mean).colwise().squaredNorm().transpose() / static_cast<double>(gradients.rows() - 1);
-}
-
-// Ledoit & Wolf 2004: rho t I + (1 - rho) S, t = tr S/d, rho = B2/D2, D2 = |S - tI|_F^2/d, B2 the mean squared
-// Frobenius distance of one gradient's outer product from S, over d times their number. `fourth`: mean of |row|^4.
-Eigen::MatrixXd Shrink(Eigen::MatrixXd covariance, double fourth, int64_t rows) {
-  const double d = static_cast<double>(covariance.rows());
-  const double m = static_cast<double>(rows);
-  const double mean = covariance.trace() / d;
-  const double distance = (covariance.squaredNorm() - d * mean * mean) / d;
-  const double noise = (fourth - covariance.squaredNorm()) / (d * m);
-  // At least a trace of the identity, so that the result can always be factored.
-  const double rho = distance > 0 ? std::clamp(noise / distance, 1e-4, 1.0) : 1;
-  covariance *= 1 - rho;
-  covariance.diagonal().array() += rho * mean;
-  return covariance;
 }
 
 }  // namespace
@@ -91,7 +77,10 @@ Eigen::MatrixXd WarmUpPath::Preconditioner() const {
   }
   // The rows' outer products sum to weight_ * covariance, not to their number times it.
   const double unit = static_cast<double>(rows) / weight_;
-  return Shrink(std::move(covariance), fourth * unit * unit / static_cast<double>(rows), rows);
+  const double intensity = LedoitWolfIntensity(static_cast<double>(rows) / static_cast<double>(rows - 1) * covariance,
+                                               rows, fourth * unit * unit);
+  // At least a trace of the identity, so that the result can always be factored.
+  return ShrinkTowardsIdentity(covariance, std::max(intensity, kLeastIntensity));
 }
 
 Eigen::VectorXd WarmUpPath::Next(double max_weights_norm) const {

@@ -57,13 +57,13 @@ class WarmUpPath {
   double weight_ = 0;
 };
 
-// The whole estimator. Steps from options.weights, 64 gradients a point, until converged or count/4 gradients (or 64
+// The whole estimator. Steps from `weights`, 64 gradients a point, until converged or count/4 gradients (or 64
 // points) are spent; then the covariance with what remains. On the way there blocks of count/8 gradients (at most 4096)
 // check the point: rows so rare that the short averages missed them show in a block, whose diagonal is then in excess
 // by 0.1 on average or by 1 somewhere, and another step is made from such blocks alone, as long as half of `count`
-// remains. A block without such excess counts in the covariance. `pilot`: gradients already taken at options.weights,
+// remains. A block without such excess counts in the covariance. `pilot`: gradients already taken at `weights`,
 // counted in the steps; (0, d) for none.
-absl::StatusOr<HessianEstimate> WarmUpAndEstimate(EstimationRun& run, const NoiseChoice& noise,
+absl::StatusOr<HessianEstimate> WarmUpAndEstimate(EstimationRun& run, const NoiseChoice& noise, Eigen::VectorXd weights,
                                                   const RowMajorMatrix& pilot);
 
 }  // namespace gradoracle

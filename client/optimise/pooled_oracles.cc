@@ -31,6 +31,15 @@ absl::StatusOr<PooledOracles> PooledOracles::Create(std::vector<NamedOracle> ora
       const Member& first = pooled.members_.front();
       GRADORACLE_RETURN_IF_ERROR(CheckAgreement(first.oracle, first.info, oracle, info));
     }
+    for (const Member& member : pooled.members_) {
+      if (info.dataset_version.empty() || member.info.dataset_version != info.dataset_version ||
+          member.info.row_count != info.row_count) {
+        continue;
+      }
+      pooled.warning_ = absl::StrCat("oracles ", member.oracle.name, " and ", oracle.name,
+                                     " name the same data set version and number of rows: if they hold the same rows, "
+                                     "these count twice");
+    }
     pooled.row_count_ += info.row_count;
     pooled.members_.push_back({std::move(oracle), std::move(info), 1});
   }
@@ -85,6 +94,17 @@ absl::Status PooledOracles::Curvature(const Eigen::VectorXd& weights, int64_t ba
     terms.push_back(term);
   }
   return Sum(weights, batch_size, count, terms, sink);
+}
+
+absl::Status PooledOracles::CheckTotalNoiseVariance(int64_t batch_size, double given) const {
+  for (const Member& member : members_) {
+    const absl::Status status = ChooseNoise(member.info.noise, batch_size, given).status();
+    if (status.ok()) continue;
+    if (members_.size() == 1) return status;
+    return InvalidField(ErrorReason(status).value_or(""), ErrorField(status).value_or(""),
+                        absl::StrCat(status.message(), " (oracle ", member.oracle.name, ")"));
+  }
+  return absl::OkStatus();
 }
 
 double PooledOracles::NoiseOverBatch(int64_t batch_size, Level level, double unknown_total) const {
@@ -161,7 +181,7 @@ absl::Status CheckAgreement(const NamedOracle& first, const OracleInfo& first_in
                         absl::StrCat("scaling ", first_info.scaling, " and ", second_info.scaling,
                                      ": their owners must serve with one published --scaling FILE.json"));
   }
-  if (first_info.scaling == "standardised") {
+  if (HasUnitDiagonal(first_info)) {
     return Disagreement("scaling", first, second,
                         "units although both say `standardised`: each standardised its own rows; their owners must "
                         "serve with one published --scaling FILE.json");

@@ -9,7 +9,7 @@
 #include "Eigen/Core"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "client/optimise/noise_level.h"
+#include "client/estimation/noise_level.h"
 #include "core/gradient_source.h"
 #include "core/oracle_info.h"
 
@@ -39,6 +39,8 @@ class PooledOracles {
   int64_t row_count() const { return row_count_; }
   bool unit_diagonal() const { return members_.size() == 1 && HasUnitDiagonal(members_.front().info); }
   bool standardised_units() const { return members_.front().info.scaling != "raw"; }
+  // Two oracles that seem to hold the same rows (same data set version and row count), in one line; empty: none.
+  const std::string& warning() const { return warning_; }
   double max_weights_norm() const;                  // the tightest
   int64_t min_batch_size() const;                   // the tightest
   int64_t gradients() const { return gradients_; }  // asked for so far, over all oracles
@@ -53,6 +55,10 @@ class PooledOracles {
   enum class CurvatureLevel { kBest, kRule };
   absl::Status Curvature(const Eigen::VectorXd& weights, int64_t batch_size, int64_t count, CurvatureLevel level,
                          std::optional<double> assumed_total, GradientSink sink);
+
+  // Whether every oracle may have the total noise variance that a caller gives. Errors: those of ChooseNoise, naming
+  // the oracle if there are several.
+  absl::Status CheckTotalNoiseVariance(int64_t batch_size, double given) const;
 
   // Variance of a pooled gradient, per unit of H, if the oracles' Hessians are alike: sum p_j^2 tau_j^2 / n, with
   // `unknown_total` for a tau^2 that is not known. For predictions.
@@ -75,6 +81,7 @@ class PooledOracles {
   NoiseLevel LevelOf(const Member& member, int64_t batch_size, Level level) const;
 
   std::vector<Member> members_;
+  std::string warning_;
   int64_t row_count_ = 0;
   int64_t gradients_ = 0;
 };

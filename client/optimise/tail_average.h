@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "Eigen/Core"
-#include "client/optimise/preconditioner.h"
+#include "client/estimation/preconditioner.h"
 
 namespace gradoracle {
 

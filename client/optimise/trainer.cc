@@ -26,6 +26,7 @@ constexpr int64_t kLargestCautiousStep = 64;
 constexpr size_t kDivergenceWindow = 5;
 constexpr double kDivergenceFactor = 8;
 constexpr double kExplosionFactor = 64;
+constexpr int kMostBounces = 5;
 constexpr double kDrowningNoise = 50;
 constexpr int64_t kLargestStepDoubles = int64_t{8} << 20;  // 64 MiB
 constexpr double kCautiousShare = 0.75;
@@ -52,6 +53,14 @@ Noise NoiseOf(const RowMajorMatrix& gradients, const Eigen::VectorXd& mean, cons
 // first five.
 class DivergenceWatch {
  public:
+  // A step that would leave the ball of allowed weights, by a gradient opposite to the last: too long a step bounces
+  // from end to end of the ball, and its gradients, as long as they can be from the second on, grow no more. (An
+  // optimum outside holds the weights at the ball's end too, but by gradients that keep their direction.)
+  bool Bounces(bool bounced) {
+    bounces_ = bounced ? bounces_ + 1 : 0;
+    return bounces_ >= kMostBounces;
+  }
+
   bool Diverges(double form) {
     if (!std::isfinite(form)) return true;
     if (first_.size() < kDivergenceWindow) {
@@ -67,6 +76,7 @@ class DivergenceWatch {
   }
 
  private:
+  int bounces_ = 0;
   std::vector<double> first_;
   std::deque<double> last_;
 };
@@ -76,6 +86,9 @@ class DivergenceWatch {
 absl::StatusOr<Trainer> Trainer::Create(std::vector<NamedOracle> oracles, TrainingOptions options) {
   GRADORACLE_ASSIGN_OR_RETURN(PooledOracles pooled, PooledOracles::Create(std::move(oracles)));
   GRADORACLE_RETURN_IF_ERROR(CheckOptions(options, pooled.dimension()));
+  if (options.total_noise_variance.has_value()) {
+    GRADORACLE_RETURN_IF_ERROR(pooled.CheckTotalNoiseVariance(options.batch_size, *options.total_noise_variance));
+  }
   // Two covariances, one of them for curvature.
   GRADORACLE_RETURN_IF_ERROR(CheckBytes(pooled.dimension(),
                                         2 * EstimateMemory(HessianForm::kDense, pooled.dimension(), 0, 1),
@@ -92,6 +105,7 @@ Trainer::Trainer(PooledOracles oracles, TrainingOptions options)
   if (!options_.start.has_value()) options_.start = Eigen::VectorXd::Zero(oracles_.dimension());
   result_.weights = *options_.start;
   result_.method = options_.method;
+  result_.warning = oracles_.warning();
 }
 
 absl::Status Trainer::Run() {
@@ -282,13 +296,16 @@ absl::StatusOr<bool> Trainer::TryDescent() {
                                                   }));
     const Eigen::VectorXd mean = gradients.colwise().mean().transpose();
     if (divergence.Diverges(inverse.QuadraticForm(mean))) return true;
+    const Eigen::VectorXd next = weights - step_size_ * inverse.Apply(mean);
+    const bool leaves = !(next.norm() <= oracles_.max_weights_norm());
+    if (divergence.Bounces(leaves && previous.size() > 0 && mean.dot(previous) < 0)) return true;
     const Noise noise = steps_by_.has_value() ? NoiseOf(gradients, mean, previous, inverse) : Noise{};
     average.Add(weights, mean, count, noise.form, noise.degrees);
     previous = mean;
     ++result_.steps;
     if (!steps_by_.has_value()) LearnMetric(gradients, average.gradients());
 
-    weights = InBall(weights - step_size_ * inverse.Apply(mean), oracles_.max_weights_norm());
+    weights = InBall(next, oracles_.max_weights_norm());
     if (static_cast<double>(average.gradients()) < next_evaluation) continue;
     next_evaluation = kEvaluationSpacing * static_cast<double>(average.gradients());
     Evaluate(average);
@@ -319,7 +336,10 @@ absl::Status Trainer::BecomeMoreCareful() {
   } else {
     step_size_ /= 2;
   }
-  result_.warning = absl::StrFormat(
+  result_.warning = oracles_.warning();
+  if (!result_.warning.empty()) result_.warning += "; ";
+  absl::StrAppendFormat(
+      &result_.warning,
       "the gradients grew instead of shrinking, %d time%s: started again each time, at last with steps of %d gradients "
       "and size %.3g",
       divergences_, divergences_ == 1 ? "" : "s", recipe_.smallest_step, step_size_);

@@ -10,9 +10,9 @@
 #include "Eigen/Core"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "client/estimation/preconditioner.h"
 #include "client/estimation/streaming_covariance.h"
 #include "client/optimise/pooled_oracles.h"
-#include "client/optimise/preconditioner.h"
 #include "client/optimise/tail_average.h"
 #include "client/optimise/training_plan.h"
 
@@ -46,7 +46,7 @@ enum class TrainingStop {
 struct TrainingResult {
   TrainingMethod method = TrainingMethod::kAuto;  // the one that ran
   std::string reason;                             // of `auto`: why that one, in one line; else empty
-  std::string warning;                            // restarts; empty: none
+  std::string warning;                            // restarts, oracles that seem the same; empty: none
   TrainingStop stop = TrainingStop::kNone;
   Eigen::VectorXd weights;  // the average's; the start when no step was taken
   int64_t steps = 0;
@@ -80,7 +80,8 @@ struct TrainingOptions {
 class Trainer {
  public:
   // Errors: those of PooledOracles::Create; kInvalidArgument BATCH_SIZE_NOT_POSITIVE, TARGET_EXCESS_RISK_NOT_POSITIVE,
-  // COUNT_NOT_POSITIVE, STEP_SIZE_NOT_POSITIVE, LEVEL_OUT_OF_RANGE, WEIGHTS_DIMENSION; COUNT_TOO_SMALL when the count
+  // COUNT_NOT_POSITIVE, STEP_SIZE_NOT_POSITIVE, LEVEL_OUT_OF_RANGE, WEIGHTS_DIMENSION,
+  // TOTAL_NOISE_VARIANCE_CONTRADICTS; COUNT_TOO_SMALL when the count
   // does not pay for the method's curvature.
   static absl::StatusOr<Trainer> Create(std::vector<NamedOracle> oracles, TrainingOptions options);
 

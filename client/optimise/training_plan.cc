@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "client/estimation/shrinkage.h"
 #include "core/errors.h"
 
 namespace gradoracle {
@@ -112,13 +113,8 @@ double PredictSgd(const Eigen::VectorXd& eigenvalues, const Eigen::VectorXd& ini
 }
 
 Eigen::VectorXd ShrunkEigenvalues(const Eigen::VectorXd& eigenvalues, int64_t count) {
-  const double dimension = static_cast<double>(eigenvalues.size());
-  const double sum = eigenvalues.sum();
-  const double squares = eigenvalues.squaredNorm();
-  const double spread = squares - sum * sum / dimension;
-  const double intensity =
-      spread > 0 ? std::min(1.0, (squares + sum * sum) / (static_cast<double>(count + 1) * spread)) : 1.0;
-  return ((1 - intensity) * eigenvalues.array() + intensity * sum / dimension).max(0.0);
+  const double intensity = OasIntensity(Eigen::MatrixXd(eigenvalues.asDiagonal()), count);
+  return ((1 - intensity) * eigenvalues.array() + intensity * eigenvalues.mean()).max(0.0);
 }
 
 }  // namespace gradoracle

@@ -51,10 +51,8 @@ double PredictMixed(int64_t dimension, double noise_over_batch, double initial, 
 double PredictSgd(const Eigen::VectorXd& eigenvalues, const Eigen::VectorXd& initial, double step_size,
                   double noise_over_batch, double target);
 
-// Eigenvalues of a sample covariance of `count` vectors drawn towards their mean, so that few vectors do not make small
-// eigenvalues look like zero: linear shrinkage with the Gaussian intensity
-//   rho = min(1, (sum l^2 + (sum l)^2) / ((m + 1)(sum l^2 - (sum l)^2/d)))      [OAS fixed point without its
-//   refinement].
+// Eigenvalues of a sample covariance of `count` vectors drawn towards their mean by OasIntensity (shrinkage.h), so that
+// few vectors do not make small eigenvalues look like zero.
 Eigen::VectorXd ShrunkEigenvalues(const Eigen::VectorXd& eigenvalues, int64_t count);
 
 }  // namespace gradoracle

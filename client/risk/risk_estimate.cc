@@ -6,9 +6,10 @@
 #include "absl/strings/str_cat.h"
 #include "boost/math/distributions/normal.hpp"
 #include "client/estimation/hessian_form.h"
+#include "client/estimation/noise_level.h"
+#include "client/estimation/preconditioner.h"
 #include "client/estimation/streaming_covariance.h"
-#include "client/optimise/noise_level.h"
-#include "client/optimise/preconditioner.h"
+#include "client/estimation/unit_diagonal.h"
 #include "core/errors.h"
 #include "core/status_macros.h"
 
@@ -29,12 +30,16 @@ absl::Status Check(const Eigen::Ref<const Eigen::VectorXd>& weights, const Oracl
                    const RiskOptions& options);
 Sample Summary(const StreamingCovariance& gathered);
 Interval Around(double value, double deviation, double quantile);
-// Value and variance of q_hat = g'P g - tr(P C)/m, an estimate of mu'H^{-1}mu.
+// What the errors of an inverse do to v'H v, relative to 2 (v'H v)^2/m, their law without a known diagonal.
+double InverseErrorFactor(const Eigen::MatrixXd& unit_hessian, const Eigen::VectorXd& direction);
+// Value and variance of q_hat = g'P g - tr(P C)/m, an estimate of mu'H^{-1}mu. unit_hessian: empty where the diagonal
+// of H is not known.
 struct Form {
   double value = 0;
   double variance = 0;
 };
-Form MeanForm(const Preconditioner& inverse, int64_t curvature_count, const Sample& sample);
+Form MeanForm(const Preconditioner& inverse, const Eigen::MatrixXd& unit_hessian, int64_t curvature_count,
+              const Sample& sample);
 
 }  // namespace
 
@@ -87,15 +92,21 @@ absl::StatusOr<RiskEstimate> EstimateRisk(GradientSource& oracle, const Eigen::R
   const double n = static_cast<double>(options.batch_size);
   Preconditioner::Options inverse_options;
   inverse_options.unit_diagonal = HasUnitDiagonal(info);
-  GRADORACLE_ASSIGN_OR_RETURN(const Preconditioner inverse,
-                              Preconditioner::FromHessian(n / largest.total.value_or(n) * curvature.covariance,
-                                                          static_cast<int64_t>(curvature.count), inverse_options));
+  const Eigen::MatrixXd hessian = n / largest.total.value_or(n) * curvature.covariance;
+  GRADORACLE_ASSIGN_OR_RETURN(
+      const Preconditioner inverse,
+      Preconditioner::FromHessian(hessian, static_cast<int64_t>(curvature.count), inverse_options));
+  Eigen::MatrixXd unit_hessian;
+  if (inverse_options.unit_diagonal) {
+    unit_hessian = hessian;
+    ImposeUnitDiagonal(UnitDiagonalScale(hessian), unit_hessian);
+  }
 
   const double second_moment = options.target_second_moment.value_or(1);
   const double risk = second_moment + weights.dot(sample_zero.mean + sample_weights.mean);
   const double risk_variance = weights.dot(sample_zero.covariance * weights) / sample_zero.count +
                                weights.dot(sample_weights.covariance * weights) / sample_weights.count;
-  const Form form = MeanForm(inverse, static_cast<int64_t>(curvature.count), sample_weights);
+  const Form form = MeanForm(inverse, unit_hessian, static_cast<int64_t>(curvature.count), sample_weights);
   const double quantile = boost::math::quantile(boost::math::normal(), 0.5 + options.level / 2);
 
   RiskEstimate estimate;
@@ -174,10 +185,24 @@ Interval Around(double value, double deviation, double quantile) {
           std::max(0.0, value + quantile * deviation)};
 }
 
+// The diagonal imposed, an error E of H_hat becomes E - (D H + H D)/2, D = diag E (unit_diagonal.h), and
+//   v'(E - (D H + H D)/2)v = tr(A E),  A = vv' - diag(v_j (H v)_j),  of variance 2 tr((A H)^2)/m
+// for Gaussian gradients; without the diagonal A = vv' and tr((A H)^2) = (v'H v)^2. Above 1 where entries of v and H v
+// differ in sign: collinear features.
+double InverseErrorFactor(const Eigen::MatrixXd& unit_hessian, const Eigen::VectorXd& direction) {
+  const Eigen::VectorXd image = unit_hessian * direction;
+  const double form = direction.dot(image);
+  if (!(form > 0)) return 1;
+  const Eigen::MatrixXd product =
+      direction * image.transpose() - direction.cwiseProduct(image).asDiagonal() * unit_hessian;
+  return product.cwiseProduct(product.transpose()).sum() / (form * form);
+}
+
 // Variance: of the mean gradient, 4 mu'P C P mu/m + 2 tr((PC)^2)/m^2, where the last trace is tr(PC)^2/r where C is
 // near a multiple of H and P exact, and 1/(1 - r/m_c) times that for P from m_c gradients; and of the inverse Wishart
-// form, 2 q^2/(m_c - r - 4) [theory 5.4].
-Form MeanForm(const Preconditioner& inverse, int64_t curvature_count, const Sample& sample) {
+// form, 2 q^2/(m_c - r - 4) [theory 5.4], times InverseErrorFactor where the diagonal was imposed.
+Form MeanForm(const Preconditioner& inverse, const Eigen::MatrixXd& unit_hessian, int64_t curvature_count,
+              const Sample& sample) {
   const double trace = inverse.TraceOfProduct(sample.covariance) / sample.count;
   const Eigen::VectorXd direction = inverse.Apply(sample.mean);
   const double form = inverse.QuadraticForm(sample.mean);
@@ -186,8 +211,9 @@ Form MeanForm(const Preconditioner& inverse, int64_t curvature_count, const Samp
   result.value = form - trace;
   const double spread = direction.dot(sample.covariance * direction) / sample.count;
   const double curvature = static_cast<double>(curvature_count);
+  const double factor = unit_hessian.size() > 0 ? InverseErrorFactor(unit_hessian, direction) : 1;
   result.variance = 4 * spread + 2 * trace * trace / rank / (1 - std::min(rank / curvature, 0.9)) +
-                    2 * result.value * result.value / std::max(1.0, curvature - rank - 4);
+                    factor * 2 * result.value * result.value / std::max(1.0, curvature - rank - 4);
   return result;
 }
 

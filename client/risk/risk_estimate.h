@@ -48,8 +48,8 @@ struct RiskOptions {
 };
 
 // Errors: kInvalidArgument WEIGHTS_DIMENSION, BATCH_SIZE_NOT_POSITIVE, COUNT_NOT_POSITIVE, RADIUS_NEGATIVE,
-// LARGEST_KURTOSIS_OUT_OF_RANGE, LEVEL_OUT_OF_RANGE, TARGET_SECOND_MOMENT_UNKNOWN, TOTAL_NOISE_VARIANCE_UNKNOWN;
-// kOutOfRange COUNT_TOO_SMALL; those of the source.
+// LARGEST_KURTOSIS_OUT_OF_RANGE, LEVEL_OUT_OF_RANGE, TARGET_SECOND_MOMENT_UNKNOWN, TOTAL_NOISE_VARIANCE_UNKNOWN,
+// TOTAL_NOISE_VARIANCE_CONTRADICTS; kOutOfRange COUNT_TOO_SMALL; those of the source.
 absl::StatusOr<RiskEstimate> EstimateRisk(GradientSource& oracle, const Eigen::Ref<const Eigen::VectorXd>& weights,
                                           const RiskOptions& options);
 

@@ -57,13 +57,14 @@ class CliUses : public ::testing::Test {
     out_.str("");
     err_.str("");
     interrupted_.store(false);
-    Environment environment{.out = out_,
-                            .err = err_,
-                            .interrupted = interrupted_,
-                            .connect = [this](const std::string& target,
-                                              absl::Duration) -> absl::StatusOr<std::unique_ptr<GradientSource>> {
-                              return std::make_unique<Lent>(*oracles_.at(target), 1, interrupted_, interrupt_after_);
-                            }};
+    Environment environment{
+        .out = out_,
+        .err = err_,
+        .interrupted = interrupted_,
+        .connect = [this](const std::string& target,
+                          const ConnectionSettings&) -> absl::StatusOr<std::unique_ptr<GradientSource>> {
+          return std::make_unique<Lent>(*oracles_.at(target), 1, interrupted_, interrupt_after_);
+        }};
     return RunProgram(words, environment);
   }
   int Train(std::vector<std::string> more) {
@@ -159,6 +160,29 @@ TEST_F(CliUses, RiskSaysWhatIsWrong) {
   EXPECT_EQ(Json()["error"]["reason"], "WEIGHTS_DIMENSION");
   interrupt_after_ = 1;
   EXPECT_EQ(risk("1000", "0.1", "l2"), 130);
+}
+
+// Would catch: a record that cannot be written found when the gradients are spent, or blamed on the oracle.
+TEST_F(CliUses, TheRecordIsOpenedBeforeTraining) {
+  interrupt_after_ = 0;  // any request would end in 130
+  EXPECT_EQ(Train({"--record", "/nonexistent/r.csv"}), 2);
+  EXPECT_EQ(Json()["error"]["reason"], "RECORD_UNWRITABLE");
+  EXPECT_EQ(Json()["error"]["field"], "record");
+  EXPECT_EQ(Json()["error"]["code"], "INVALID_ARGUMENT");
+  std::filesystem::create_directories(Path("r.csv"));
+  EXPECT_EQ(Train({"--record", Path("r.csv")}), 2);
+  EXPECT_EQ(Run({"train", "--oracle", "h:1", "--batch-size", "128", "--json", "--out", "/nonexistent/w.npy"}), 2);
+  EXPECT_EQ(Json()["error"]["field"], "out");
+  std::filesystem::remove(Path("r.csv"));
+  EXPECT_TRUE(std::filesystem::is_empty(folder_));
+}
+
+// Would catch: rows that count twice because their oracle does.
+TEST_F(CliUses, AnOracleIsGivenOnce) {
+  EXPECT_EQ(Train({"--oracle", "h:2", "--oracle", "h:1"}), 2);
+  EXPECT_EQ(Json()["error"]["reason"], "ORACLE_REPEATED");
+  EXPECT_EQ(Json()["error"]["field"], "oracle");
+  EXPECT_TRUE(std::filesystem::is_empty(folder_));
 }
 
 }  // namespace

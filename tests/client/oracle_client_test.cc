@@ -16,7 +16,7 @@
 #include "gtest/gtest.h"
 #include "proto/conversion.h"
 #include "tests/client/cutting_proxy.h"
-#include "tests/server/test_oracle.h"
+#include "tests/server/service/test_oracle.h"
 
 namespace gradoracle {
 namespace {
@@ -143,7 +143,7 @@ TEST(OracleClientTest, ResumesAfterCutsWithTheSameBytes) {
   ASSERT_EQ(gathered.gradients.rows(), query.count);
   EXPECT_EQ(gathered.gradients, expected);
   EXPECT_GE(proxy.cuts(), 5) << "the test did not cut what it meant to";
-  EXPECT_EQ(oracle.admission().gradients_charged(), query.count);
+  EXPECT_EQ(oracle.gradients_charged(), query.count);
 }
 
 // An unnamed query is given a name, or a cut would end it.

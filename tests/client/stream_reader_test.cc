@@ -5,7 +5,7 @@
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "proto/conversion.h"
-#include "tests/server/test_oracle.h"
+#include "tests/server/service/test_oracle.h"
 
 namespace gradoracle {
 namespace {

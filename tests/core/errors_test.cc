@@ -45,5 +45,19 @@ TEST(ErrorsTest, PayloadsKeepEveryByte) {
   EXPECT_EQ(ErrorField(copy), field);
 }
 
+// Catches: numbers swapped or cut, and a message that leaves one of them out.
+TEST(ErrorsTest, QuotaComesBackAndIsReadable) {
+  const Quota quota = {9223372036854775807, 9007199254740993, 3, 0};
+  const absl::Status status = MakeQuotaError("SOME_BUDGET", "the budget of 'alice'", quota);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ErrorReason(status), "SOME_BUDGET");
+  EXPECT_EQ(ErrorQuota(status), quota);
+  EXPECT_EQ(status.message(),
+            "the budget of 'alice' does not pay for this: limit 9223372036854775807, spent 9007199254740993, requested "
+            "3, remaining 0 gradients");
+  EXPECT_EQ(ErrorQuota(absl::ResourceExhaustedError("other")), std::nullopt);
+  EXPECT_EQ(ErrorQuota(absl::OkStatus()), std::nullopt);
+}
+
 }  // namespace
 }  // namespace gradoracle

@@ -429,5 +429,41 @@ TEST(LocalGradientSourceTest, StopsWhereItShould) {
   EXPECT_EQ(blocks, 1);
 }
 
+// What a reload puts in force. Would catch limits that forget the smallest batch the noise rule allows, one that
+// follows a noise rule or sampling of the new options, which take a restart, and a refused reload that changes
+// something.
+TEST(LocalOracle, LimitsForOtherOptionsKeepTheRestAsItIs) {
+  OracleOptions options;
+  options.standardise = false;
+  options.min_batch_size = 1;
+  const auto oracle = Oracle(Data(/*target_unit=*/5), options);  // residual variance about 25
+  ASSERT_NE(oracle, nullptr);
+  const int64_t smallest = oracle->smallest_calibrated_batch_size();
+  ASSERT_GT(smallest, 10);
+  EXPECT_EQ(oracle->info().limits.min_batch_size, smallest);
+
+  OracleOptions other = options;
+  other.max_count = 7;
+  other.max_batch_size = 150;
+  other.max_weights_norm = 3;
+  other.noise.rule = NoiseRule::kNone;             // would allow any batch
+  other.sampling = Sampling::kWithoutReplacement;  // would allow half the rows
+  const auto limits = oracle->LimitsFor(other);
+  ASSERT_TRUE(limits.ok()) << limits.status();
+  EXPECT_EQ(limits->min_batch_size, smallest);
+  EXPECT_EQ(limits->max_batch_size, 150);
+  EXPECT_EQ(limits->max_count, 7);
+  EXPECT_EQ(limits->max_weights_norm, 3);
+  EXPECT_EQ(oracle->info().limits.max_batch_size, 200);
+
+  other.max_batch_size = smallest - 1;
+  EXPECT_EQ(ErrorReason(oracle->LimitsFor(other).status()), "NOISE_RULE_IMPOSSIBLE");
+  other.max_batch_size = 201;
+  EXPECT_EQ(ErrorField(oracle->LimitsFor(other).status()), "max_batch_size");
+  other.max_batch_size.reset();
+  other.max_count = 0;
+  EXPECT_EQ(ErrorField(oracle->LimitsFor(other).status()), "max_count");
+}
+
 }  // namespace
 }  // namespace gradoracle

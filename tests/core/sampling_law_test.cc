@@ -14,15 +14,16 @@ namespace gradoracle {
 namespace {
 
 TEST(SamplingNameTest, NamesRoundTrip) {
-  for (const char* name : {"iid", "without_replacement", "shuffled_epochs"}) {
+  for (const char* name : {"iid", "without_replacement", "shuffled_epochs", "poisson"}) {
     const absl::StatusOr<Sampling> sampling = ParseSampling(name);
     ASSERT_TRUE(sampling.ok()) << sampling.status();
     EXPECT_EQ(SamplingName(*sampling), name);
   }
-  const absl::Status unknown = ParseSampling("poisson").status();
+  const absl::Status unknown = ParseSampling("bernoulli").status();
   EXPECT_EQ(unknown.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(ErrorField(unknown), "sampling");
-  EXPECT_THAT(std::string(unknown.message()), ::testing::HasSubstr("iid, without_replacement, shuffled_epochs"));
+  EXPECT_THAT(std::string(unknown.message()),
+              ::testing::HasSubstr("iid, without_replacement, shuffled_epochs, poisson"));
 }
 
 // Catches: N/2 rounded up, the limit of iid halved.

@@ -2,11 +2,12 @@
 // estimator_limit_test's matter.
 #include "client/estimation/estimator.h"
 
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "client/estimation/noise_choice.h"
+#include "client/estimation/noise_level.h"
 #include "core/error_norm.h"
 #include "core/errors.h"
 #include "gmock/gmock.h"
@@ -140,14 +141,49 @@ TEST_F(EstimatorTest, RuleFollowsWhatIsAllowedAndSeen) {
   AllowNothing();
   EXPECT_EQ(chosen("excess"), Estimator::kCovariance);
   EXPECT_EQ(source_.queries.size(), 2);  // the pilot's gradients count in the covariance
-  StartAt(4);
-  EXPECT_EQ(chosen("points led to where"), Estimator::kWarmUp);
+  source_.queries.clear();
+  StartAt(4);  // back to w = 0, where standardised residuals are small
+  EXPECT_EQ(chosen("at w = 0 by"), Estimator::kCovariance);
+  EXPECT_EQ(source_.queries.size(), 3);
+  EXPECT_EQ(source_.queries.back().weights.norm(), 0);
   source_.info.limits.max_weights_norm = 100;
   EXPECT_EQ(chosen("designed weights"), Estimator::kActive);
   AllowNothing();
   options_.count = 200;
   EXPECT_EQ(Run(Estimator::kAuto)->estimator, Estimator::kCovariance);
   EXPECT_EQ(source_.queries.size(), 1);
+}
+
+// Where w = 0 is far as well (small batches, or rows that carry more than their share), steps lead from there.
+TEST_F(EstimatorTest, RuleWarmsUpFromTheOriginWhenThatIsFarToo) {
+  const Eigen::VectorXd optimum = 6 * optimum_;  // q = 0.4 n at the origin
+  PopulationSource source(sigma_, optimum, 1);
+  source.info.limits.max_weights_norm = 3 * std::sqrt(static_cast<double>(kBatchSize));
+  options_.weights = PointAt(sigma_, optimum, 4.0 * kBatchSize);
+  const absl::StatusOr<HessianEstimate> estimate = EstimateHessian(source, options_, generator_);
+  ASSERT_TRUE(estimate.ok()) << estimate.status();
+  EXPECT_EQ(estimate->estimator, Estimator::kWarmUp);
+  EXPECT_THAT(estimate->reason, HasSubstr("at w = 0 by"));
+  EXPECT_EQ(source.queries[1].weights.norm(), 0);
+  EXPECT_LT((source.queries.back().weights - optimum).norm(), 0.2 * optimum.norm());
+  EXPECT_LT(Error(*estimate), 0.3);
+}
+
+// Catches: a look at w = 0 that leaves a design begun with too few gradients to end, so that all of them are lost.
+TEST(EstimatorRule, TheLookAtTheOriginLeavesADesignWhatItNeeds) {
+  constexpr int64_t kFeatures = 90;
+  const Eigen::MatrixXd sigma = DecayingCorrelation(kFeatures, 0.5);
+  const Eigen::VectorXd optimum = Eigen::VectorXd::Constant(kFeatures, 0.25);  // far from the origin too
+  PopulationSource source(sigma, optimum, 1);
+  EstimationOptions options;
+  options.batch_size = 32;  // d/(2n) above 1: the design promises more than a covariance's error
+  options.count = 512;
+  options.weights = PointAt(sigma, optimum, 4.0 * 32);
+  std::mt19937_64 generator(2);
+  const absl::StatusOr<HessianEstimate> estimate = EstimateHessian(source, options, generator);
+  ASSERT_TRUE(estimate.ok()) << estimate.status();
+  EXPECT_EQ(estimate->estimator, Estimator::kActive);
+  EXPECT_EQ(estimate->gradients, options.count);
 }
 
 // Raw units: the diagonal is not known, so neither imposed nor watched; a design tells the trace.
@@ -221,6 +257,81 @@ TEST_F(EstimatorTest, StoppingLeavesWhatCanBeHad) {
       EXPECT_LT(estimate->gradients, until + 300);
     }
   }
+}
+
+// An oracle of a dimension whose (d, d) matrices no machine holds.
+class HugeSource : public GradientSource {
+ public:
+  absl::StatusOr<OracleInfo> Info() override {
+    OracleInfo info;
+    info.dimension = 4'000'000;
+    info.row_count = 1'000'000;
+    info.scaling = "standardised";
+    info.limits.max_batch_size = info.row_count;
+    info.limits.max_count = int64_t{1} << 40;
+    info.limits.max_weights_norm = 1e6;
+    return info;
+  }
+  absl::Status Gradients(const GradientQuery&, GradientSink) override {
+    asked = true;
+    return absl::UnavailableError("asked");
+  }
+  bool asked = false;
+};
+
+// Catches: an allocation before its check (a crash here), or gradients paid for an estimate that cannot be made.
+TEST(EstimatorMemory, IsCheckedBeforeAnythingIsAskedOrAllocated) {
+  for (const Estimator estimator : kAll) {
+    HugeSource source;
+    EstimationOptions options;
+    options.estimator = estimator;
+    options.weights = Eigen::VectorXd::Zero(4'000'000);
+    options.batch_size = kBatchSize;
+    options.count = 40'000'000;
+    std::mt19937_64 generator(1);
+    const absl::Status status = EstimateHessian(source, options, generator).status();
+    if (estimator == Estimator::kTwoLevel || estimator == Estimator::kProbe) {
+      EXPECT_THAT(ErrorReason(status).value_or(""), ::testing::EndsWith("_NOT_OFFERED"));
+    } else {
+      EXPECT_EQ(ErrorReason(status), "MEMORY_EXCEEDED") << EstimatorName(estimator);
+    }
+    EXPECT_FALSE(source.asked) << EstimatorName(estimator);
+  }
+}
+
+// Mean of the estimated relative errors of `estimator` over seeds.
+double MeanError(Estimator estimator, int64_t count, std::optional<double> total_noise_variance) {
+  constexpr int kSeeds = 40;
+  double sum = 0;
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    const Eigen::VectorXd optimum = Eigen::VectorXd::Zero(3);
+    PopulationSource source(Eigen::MatrixXd::Identity(3, 3), optimum, seed);
+    source.info.limits.min_batch_size = 1;
+    source.info.noise.extra_variances = {1e6};
+    EstimationOptions options;
+    options.estimator = estimator;
+    options.weights = optimum;
+    options.batch_size = 1;
+    options.count = count;
+    options.total_noise_variance = total_noise_variance;
+    options.impose_unit_diagonal = false;
+    std::mt19937_64 generator(seed);
+    const absl::StatusOr<HessianEstimate> estimate = EstimateHessian(source, options, generator);
+    EXPECT_TRUE(estimate.ok()) << estimate.status();
+    if (estimate.ok()) sum += estimate->relative_error.estimate.value_or(0);
+  }
+  return sum / kSeeds;
+}
+
+// Catches: the share of the kurtosis that split differences see left at its default 1. Batches of one row and blocks of
+// two gradients see half, which makes errors sqrt(8/5) = 1.26 times larger than they look. At the optimum `corrected`
+// is the covariance, and at a noise level 10^6 times the other one so is `two_level`, of its half of the gradients: the
+// same seeds must tell nearly the same error.
+TEST(EstimatorKurtosis, IsThatOfTheBlocksForEveryEstimator) {
+  const double plain = MeanError(Estimator::kCovariance, 64, std::nullopt);
+  EXPECT_NEAR(MeanError(Estimator::kCorrected, 64, std::nullopt) / plain, 1, 0.1);
+  const double upper = MeanError(Estimator::kCovariance, 64, 1e6);
+  EXPECT_NEAR(MeanError(Estimator::kTwoLevel, 128, std::nullopt) / upper, 1, 0.1);
 }
 
 }  // namespace

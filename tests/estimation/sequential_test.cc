@@ -139,5 +139,23 @@ TEST(Sequential, ErrorsNameTheField) {
   EXPECT_EQ(run({.target_error = 0.1, .largest_count = 100, .first_count = 9}).message(), "no oracle");
 }
 
+// Catches: looks counted from one again when gradients are already there. A resumed run has had its earlier looks: the
+// limit is that of the step reached, here the eighth (256 1.5^7 > 4096), not of the first.
+TEST(Sequential, ResumingDoesNotSpendTheLevelTwice) {
+  std::mt19937_64 generator(6);
+  HessianEstimator estimator = Estimator(3, 64, 4096);
+  ASSERT_TRUE(estimator.Add(StandardNormal(generator, 4096, 3)).ok());
+  const auto none = [](int64_t) { return absl::InternalError("asked"); };
+  const SequentialOptions options{.target_error = 0.001, .largest_count = 4096, .first_count = 256};
+  std::mt19937_64 signs(7);
+  const absl::StatusOr<SequentialEstimate> result = EstimateUntil(options, estimator, none, signs);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->looks, 1);
+  std::mt19937_64 same_signs(7);
+  const absl::StatusOr<HessianEstimate> eighth = estimator.Estimate(same_signs, LookLevel(options.level, 8));
+  ASSERT_TRUE(eighth.ok());
+  EXPECT_EQ(*result->estimate.relative_error.upper, *eighth->relative_error.upper);
+}
+
 }  // namespace
 }  // namespace gradoracle

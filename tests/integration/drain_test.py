@@ -1,9 +1,7 @@
 """Stopping: SIGTERM and SIGINT, calls in flight, delays and bounds, exit codes."""
 
 import os
-import pathlib
 import signal
-import tempfile
 import time
 import unittest
 
@@ -11,22 +9,17 @@ import grpc
 import numpy as np
 
 from gradoracle.v1 import oracle_pb2
-from oracle_process import (HEALTH_SERVICE, ORACLE_SERVICE, PATIENCE_SECONDS, OracleProcess, message, regression_data,
-                            stream_request, wait_until, write_csv)
+from oracle_process import (HEALTH_SERVICE, ORACLE_SERVICE, PATIENCE_SECONDS, OracleProcess, message, stream_request,
+                            wait_until)
+from with_data import WithData
 
 DIMENSION = 20
 # 40 MB: far more than flow control lets the server send ahead, so the stream stays in flight until it is read.
 COUNT = 250_000
 
 
-class DrainTest(unittest.TestCase):
-
-  @classmethod
-  def setUpClass(cls):
-    cls._folder = tempfile.TemporaryDirectory()
-    cls.addClassCleanup(cls._folder.cleanup)
-    cls.data = pathlib.Path(cls._folder.name) / "data.csv"
-    write_csv(cls.data, *regression_data(dimension=DIMENSION))
+class DrainTest(WithData):
+  shape = {"dimension": DIMENSION}
 
   def start_stream(self, server):
     """A stream whose first chunk has been read."""
@@ -103,7 +96,7 @@ class DrainTest(unittest.TestCase):
 
   # A pipe nobody writes to stands for data that take long to load.
   def test_sigterm_while_loading(self):
-    pipe = pathlib.Path(self._folder.name) / "slow.csv"
+    pipe = self.folder / "slow.csv"
     os.mkfifo(pipe)
     with OracleProcess("--data", pipe, wait=False) as server:
       wait_until(lambda: "loading" in server.log(), "loading")

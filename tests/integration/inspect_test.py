@@ -2,8 +2,6 @@
 
 import json
 import math
-import pathlib
-import tempfile
 import unittest
 
 import grpc
@@ -11,18 +9,10 @@ import numpy as np
 
 from oracle_process import (PATIENCE_SECONDS, Details, OracleProcess, least_squares, regression_data, run, standardise,
                             stream_request, write_csv)
+from with_data import WithData
 
 
-class InspectTest(unittest.TestCase):
-
-  @classmethod
-  def setUpClass(cls):
-    cls._folder = tempfile.TemporaryDirectory()
-    cls.addClassCleanup(cls._folder.cleanup)
-    cls.folder = pathlib.Path(cls._folder.name)
-    cls.data = cls.folder / "data.csv"
-    cls.features, cls.targets = regression_data()
-    write_csv(cls.data, cls.features, cls.targets)
+class InspectTest(WithData):
 
   def inspect(self, *arguments):
     completed = run("inspect", "--json", *arguments)

@@ -2,16 +2,15 @@
 
 import pathlib
 import re
-import tempfile
 import unittest
 
 import grpc
 import numpy as np
 
 from gradoracle.v1 import oracle_pb2
-from oracle_process import (PATIENCE_SECONDS, OracleProcess, least_squares, regression_data, run, standardise,
-                            stream_request, write_csv)
+from oracle_process import PATIENCE_SECONDS, OracleProcess, least_squares, run, standardise, stream_request
 from refusals_test import GOOD, REFUSALS
+from with_data import WithData
 
 # Of a number's digits, this many in a row are taken as a leak: 2 000 values and a few 10^4 digits of output make a
 # chance of about 1e-5 that unrelated digits agree.
@@ -23,16 +22,12 @@ def digits(number):
   return re.sub(r"[^0-9]", "", f"{abs(number):.17e}".split("e")[0])[:DIGITS]
 
 
-class LeaksTest(unittest.TestCase):
+class LeaksTest(WithData):
 
   @classmethod
   def setUpClass(cls):
-    cls._folder = tempfile.TemporaryDirectory()
-    cls.addClassCleanup(cls._folder.cleanup)
-    cls.folder = pathlib.Path(cls._folder.name)
-    cls.data = cls.folder / "data.csv"
-    features, targets = regression_data()
-    write_csv(cls.data, features, targets)
+    super().setUpClass()
+    features, targets = cls.features, cls.targets
     secrets = [features, targets, features.mean(axis=0), features.std(axis=0), targets.mean(), targets.std()]
     for units in (standardise(features, targets), (features, targets)):
       weights, residual_variance, hessian = least_squares(*units)

@@ -76,7 +76,7 @@ def channel_to(address):
 class OracleProcess:
   """A gradoracle-server of its own: `with OracleProcess("--data", path) as server: ...`."""
 
-  def __init__(self, *arguments, environment=None, listen="127.0.0.1:0", wait=True):
+  def __init__(self, *arguments, environment=None, listen="127.0.0.1:0", wait=True, program=(SERVER,)):
     self._folder = tempfile.TemporaryDirectory()
     folder = pathlib.Path(self._folder.name)
     self.port_file = folder / "port"
@@ -84,7 +84,7 @@ class OracleProcess:
     placed = ["--port-file", str(self.port_file)] + (["--listen", listen] if listen else [])
     with open(self._log_path, "wb") as log:
       self.process = subprocess.Popen(
-          [SERVER, *map(str, arguments), *placed],
+          [*program, *map(str, arguments), *placed],
           env=clean_environment(environment),
           stdout=subprocess.DEVNULL,
           stderr=log,

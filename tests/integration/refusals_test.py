@@ -1,16 +1,14 @@
 """What the oracle refuses over the wire: code, stable reason and field of each, and that it goes on serving."""
 
 import math
-import pathlib
-import tempfile
 import unittest
 
 import grpc
 import numpy as np
 
 from gradoracle.v1 import oracle_pb2
-from oracle_process import (PATIENCE_SECONDS, Details, OracleProcess, collect, regression_data, stream_request,
-                            write_csv)
+from oracle_process import PATIENCE_SECONDS, Details, OracleProcess, collect, stream_request
+from with_data import WithData
 
 ROWS = 500
 GOOD = dict(weights=[0.5, -0.5, 0.25, 0.0], batch_size=32, count=2)
@@ -63,14 +61,12 @@ REFUSALS = {
 STREAM_ONLY = ("count", "first_gradient", "max_chunk_gradients")
 
 
-class RefusalsTest(unittest.TestCase):
+class RefusalsTest(WithData):
+  shape = {"row_count": ROWS}
 
   @classmethod
   def setUpClass(cls):
-    cls._folder = tempfile.TemporaryDirectory()
-    cls.addClassCleanup(cls._folder.cleanup)
-    cls.data = pathlib.Path(cls._folder.name) / "data.csv"
-    write_csv(cls.data, *regression_data(ROWS))
+    super().setUpClass()
     cls.server = OracleProcess("--data", cls.data)
     cls.addClassCleanup(cls.server.close)
 

@@ -2,8 +2,6 @@
 
 import json
 import math
-import pathlib
-import tempfile
 import unittest
 
 import grpc
@@ -12,6 +10,7 @@ import numpy as np
 from gradoracle.v1 import oracle_pb2
 from oracle_process import (HEALTH_SERVICE, ORACLE_SERVICE, PATIENCE_SECONDS, OracleProcess, collect, least_squares,
                             message, regression_data, standardise, stream_request, write_csv)
+from with_data import WithData
 
 
 def spectral_bound(dimension, count, failure=1e-6):
@@ -21,16 +20,12 @@ def spectral_bound(dimension, count, failure=1e-6):
   return 2 * delta + delta**2
 
 
-class ServingTest(unittest.TestCase):
+class ServingTest(WithData):
 
   @classmethod
   def setUpClass(cls):
-    cls._folder = tempfile.TemporaryDirectory()
-    cls.addClassCleanup(cls._folder.cleanup)
-    cls.data = pathlib.Path(cls._folder.name) / "data.csv"
-    features, targets = regression_data()
-    write_csv(cls.data, features, targets)
-    cls.weights, cls.residual_variance, cls.hessian = least_squares(*standardise(features, targets))
+    super().setUpClass()
+    cls.weights, cls.residual_variance, cls.hessian = least_squares(*standardise(cls.features, cls.targets))
     cls.server = OracleProcess("--data", cls.data, "--log-format", "json")
     cls.addClassCleanup(cls.server.close)
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "Eigen/Cholesky"
+#include "core/error_norm.h"
 #include "core/errors.h"
 #include "core/least_squares.h"
 #include "gmock/gmock.h"
@@ -268,10 +269,145 @@ TEST(Trainer, BadOptionsAreRefused) {
   EXPECT_EQ(reason(options), "WEIGHTS_DIMENSION");
   EXPECT_EQ(ErrorReason(Trainer::Create({}, options).status()), "NO_ORACLE");
   options.start.reset();
+  // The oracle says its rule's and offers 1.5; anything else is a misunderstanding, whatever the method.
+  options.total_noise_variance = 2;
+  for (const TrainingMethod method : {TrainingMethod::kSgd, TrainingMethod::kMixed}) {
+    options.method = method;
+    EXPECT_EQ(reason(options), "TOTAL_NOISE_VARIANCE_CONTRADICTS");
+  }
+  options.total_noise_variance.reset();
   options.count = 10;
   options.method = TrainingMethod::kMixed;
   Trainer trainer = Make(oracle, options);
   EXPECT_EQ(ErrorReason(trainer.Run()), "COUNT_TOO_SMALL");
+}
+
+// Catches: weights, risk or metric of a descent that diverged kept or believed. The oracle refuses the first request
+// after the restart: nothing better than the start has been learnt.
+TEST(Trainer, NothingOfADivergedDescentIsKept) {
+  TrainingOptions options;
+  options.method = TrainingMethod::kMixed;
+  options.step_size = 50;
+  options.target_excess_risk = 0.01;
+  const Eigen::VectorXd start = Eigen::VectorXd::Constant(5, 0.25);
+  options.start = start;
+  bool restarted = false;
+  for (int64_t requests = 1; requests < 60 && !restarted; ++requests) {
+    SeededOracle oracle(GaussianData(4000, 5, 10, 1), RawSmallNoise(), 3);
+    oracle.refuse_after = requests;
+    Trainer trainer = Make(oracle, options);
+    EXPECT_FALSE(trainer.Run().ok());
+    restarted = !trainer.result().warning.empty();
+    if (!restarted) continue;
+    EXPECT_GT(trainer.result().steps, 0);
+    EXPECT_EQ(trainer.result().weights, start);
+    EXPECT_FALSE(trainer.result().excess_risk.estimate.has_value());
+    EXPECT_FALSE(trainer.result().excess_risk.upper.has_value());
+    EXPECT_EQ(trainer.result().gradient_norm, 0);
+  }
+  EXPECT_TRUE(restarted);
+}
+
+// Catches: an excess risk measured after a restart by the gradients of the descent that diverged. sgd learns its metric
+// from its own gradients, 30 at first; a step barely too long diverges later than that.
+TEST(Trainer, SgdForgetsTheMetricItLearntWhileDiverging) {
+  OracleOptions small_noise;
+  small_noise.extra_noise_variances = {1.5};
+  SeededOracle oracle(GaussianData(4000, 3, 2, 1), small_noise, 3);
+  const double largest = SpectralNormSymmetric(oracle.oracle().fit().hessian);
+  TrainingOptions options;
+  options.method = TrainingMethod::kSgd;
+  options.step_size = 2.015 / largest;
+  options.count = 2000;
+  Trainer trainer = Make(oracle, options);
+  ASSERT_TRUE(trainer.Run().ok());
+  const std::vector<TrainingPoint>& record = trainer.result().record;
+  bool measured = false;  // before the restart
+  for (size_t i = 1; i < record.size(); ++i) {
+    measured = measured || record[i - 1].excess_risk.estimate.has_value();
+    if (record[i].step_size == record[i - 1].step_size) continue;
+    EXPECT_TRUE(measured) << "diverged before it had a metric: tests nothing";
+    EXPECT_FALSE(record[i].excess_risk.estimate.has_value());
+    return;
+  }
+  ADD_FAILURE() << "did not diverge";
+}
+
+// An oracle of a dimension whose (d, d) matrices no machine holds.
+class HugeOracle : public GradientSource {
+ public:
+  absl::StatusOr<OracleInfo> Info() override {
+    OracleInfo info;
+    info.dimension = 4'000'000;
+    info.row_count = 1000;
+    info.scaling = "standardised";
+    return info;
+  }
+  absl::Status Gradients(const GradientQuery&, GradientSink) override { return absl::UnavailableError("asked"); }
+};
+
+// Catches: an allocation before its check, which would end the process.
+TEST(Trainer, MemoryIsCheckedBeforeItIsTaken) {
+  HugeOracle oracle;
+  TrainingOptions options;
+  options.batch_size = kBatchSize;
+  EXPECT_EQ(ErrorReason(Trainer::Create({{"a", &oracle}}, options).status()), "MEMORY_EXCEEDED");
+}
+
+// Would catch: an excess risk told of a descent that bounces from end to end of the ball of allowed weights, where its
+// gradients are as long as they can be and grow no more. Steps 10 to 10^3 times too long are mended and said; beyond
+// what fourteen halvings mend, training has diverged.
+TEST(Trainer, SgdThatBouncesIsNoDescent) {
+  for (const double step_size : {20.0, 1e3}) {
+    SeededOracle oracle(GaussianData(4000, 3, 2, 1), {}, 3);
+    TrainingOptions options;
+    options.method = TrainingMethod::kSgd;
+    options.step_size = step_size;
+    options.count = 3000;
+    Trainer trainer = Make(oracle, options);
+    ASSERT_TRUE(trainer.Run().ok());
+    const TrainingResult& result = trainer.result();
+    EXPECT_THAT(result.warning, HasSubstr("grew instead of shrinking")) << step_size;
+    EXPECT_EQ(result.stop, TrainingStop::kCountSpent) << step_size;
+    EXPECT_LT(ExcessRiskOf(oracle.oracle(), result.weights), 0.2) << step_size;
+    ASSERT_TRUE(result.excess_risk.estimate.has_value());
+    EXPECT_LT(*result.excess_risk.estimate, 0.2);
+  }
+  SeededOracle oracle(GaussianData(4000, 3, 2, 1), {}, 3);
+  TrainingOptions options;
+  options.method = TrainingMethod::kSgd;
+  options.step_size = 1e9;
+  options.count = 3000;
+  Trainer trainer = Make(oracle, options);
+  ASSERT_TRUE(trainer.Run().ok());
+  EXPECT_EQ(trainer.result().stop, TrainingStop::kDiverged);
+  EXPECT_FALSE(trainer.result().excess_risk.estimate.has_value());
+}
+
+// Would catch: an optimum outside the ball of allowed weights taken for a divergence.
+TEST(Trainer, AnOptimumOutOfReachIsNoBounce) {
+  OracleOptions narrow;
+  narrow.max_weights_norm = 0.1;
+  SeededOracle oracle(GaussianData(4000, 3, 2, 1), narrow, 3);
+  ASSERT_GT(oracle.oracle().fit().weights.norm(), 0.3);
+  TrainingOptions options;
+  options.method = TrainingMethod::kMixed;
+  options.count = 2000;
+  Trainer trainer = Make(oracle, options);
+  ASSERT_TRUE(trainer.Run().ok());
+  EXPECT_EQ(trainer.result().warning, "");
+  EXPECT_EQ(trainer.result().stop, TrainingStop::kCountSpent);
+}
+
+// Would catch: two oracles with the same rows trained on without a word.
+TEST(Trainer, OraclesThatSeemTheSameAreNamed) {
+  SeededOracle first(GaussianData(400, 3, 2, 1), RawSmallNoise(), 1);
+  SeededOracle same(GaussianData(400, 3, 2, 1), RawSmallNoise(), 2);
+  TrainingOptions options;
+  options.batch_size = kBatchSize;
+  options.count = 200;
+  Trainer trainer = OrDie(Trainer::Create({{"east", &first}, {"west", &same}}, options));
+  EXPECT_THAT(trainer.result().warning, AllOf(HasSubstr("east"), HasSubstr("west"), HasSubstr("count twice")));
 }
 
 }  // namespace

@@ -1,46 +1,15 @@
-// The parts of training that need no oracle: noise levels, averages, predicted counts.
+// The parts of training that need no oracle: averages, predicted counts.
 #include <cmath>
 #include <random>
 
-#include "client/optimise/noise_level.h"
 #include "client/optimise/tail_average.h"
 #include "client/optimise/training_plan.h"
 #include "core/errors.h"
+#include "core/regression_data.h"
 #include "gtest/gtest.h"
 
 namespace gradoracle {
 namespace {
-
-OracleInfo Info(NoiseRule rule, std::vector<double> extra = {}, bool probe = false) {
-  OracleInfo info;
-  info.dimension = 3;
-  info.scaling = "raw";
-  info.noise.rule = rule;
-  if (rule == NoiseRule::kFixed) info.noise.injected_variance = 2;
-  if (rule == NoiseRule::kScaled) info.noise.scale = 0.5;
-  info.noise.extra_variances = std::move(extra);
-  info.noise.curvature_probe = probe;
-  return info;
-}
-
-// Would catch: small and large mixed up, or an extra level asked for that is worse than the rule.
-TEST(NoiseLevel, TakesTheSmallestForMeansAndTheLargestForCurvature) {
-  EXPECT_EQ(SmallestNoiseLevel(Info(NoiseRule::kCalibrated), 100).total, 100);
-  EXPECT_EQ(SmallestNoiseLevel(Info(NoiseRule::kCalibrated, {5, 1, 900}), 100).requested, 1);
-  EXPECT_EQ(SmallestNoiseLevel(Info(NoiseRule::kScaled, {90}), 100).requested, std::nullopt);
-  EXPECT_EQ(SmallestNoiseLevel(Info(NoiseRule::kNone, {1}), 100).requested, std::nullopt);
-  EXPECT_EQ(SmallestNoiseLevel(Info(NoiseRule::kFixed, {1}), 100).requested, 1);
-  EXPECT_EQ(SmallestNoiseLevel(Info(NoiseRule::kFixed, {3}), 100).total, std::nullopt);
-
-  EXPECT_TRUE(CurvatureNoiseLevel(Info(NoiseRule::kNone, {}, true), 100, {})->curvature_probe);
-  EXPECT_EQ(CurvatureNoiseLevel(Info(NoiseRule::kCalibrated, {1, 900}), 100, {})->requested, 900);
-  EXPECT_EQ(CurvatureNoiseLevel(Info(NoiseRule::kCalibrated, {1}), 100, {})->requested, std::nullopt);
-  EXPECT_EQ(CurvatureNoiseLevel(Info(NoiseRule::kNone), 100, 3.0)->total, 3.0);
-  EXPECT_EQ(ErrorReason(CurvatureNoiseLevel(Info(NoiseRule::kNone), 100, {}).status()), "TOTAL_NOISE_VARIANCE_UNKNOWN");
-  OracleInfo standardised = Info(NoiseRule::kNone);
-  standardised.scaling = "standardised";
-  EXPECT_TRUE(CurvatureNoiseLevel(standardised, 100, {}).ok());
-}
 
 // Would catch: a wrong weighting or identity. Without noise H (w_bar - w*) = g_bar holds exactly, so that with P =
 // H^{-1} (m huge) the estimate is the excess risk itself, to rounding and the factor of P.

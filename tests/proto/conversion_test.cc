@@ -210,5 +210,24 @@ TEST(ConversionTest, PayloadOfAnotherSizeIsDataLoss) {
   EXPECT_TRUE(DecodeGradients(std::string(24, '\0'), ElementType::kFloat32, block).ok());
 }
 
+TEST(ConversionTest, BudgetsBothWays) {
+  for (const std::optional<int64_t> limit :
+       {std::optional<int64_t>(), std::optional<int64_t>(0), std::optional<int64_t>(7)}) {
+    const auto budget = BudgetFromProto(ToProto(Budget{.limit = limit, .spent = 3}));
+    ASSERT_TRUE(budget.ok());
+    EXPECT_EQ(budget->limit, limit);
+    EXPECT_EQ(budget->spent, 3);
+  }
+  EXPECT_EQ(*(Budget{.limit = 7, .spent = 3}.remaining()), 4);
+  EXPECT_EQ(*(Budget{.limit = 2, .spent = 3}.remaining()), 0);
+  EXPECT_FALSE((Budget{.limit = std::nullopt, .spent = 3}.remaining().has_value()));
+  v1::GetBudgetResponse bad = ToProto(Budget());
+  bad.set_spent(-1);
+  EXPECT_EQ(ErrorReason(BudgetFromProto(bad).status()), "BUDGET_INVALID");
+  bad.set_spent(1);
+  bad.set_unit("rows");
+  EXPECT_EQ(ErrorReason(BudgetFromProto(bad).status()), "BUDGET_INVALID");
+}
+
 }  // namespace
 }  // namespace gradoracle

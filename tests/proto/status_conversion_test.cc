@@ -179,5 +179,33 @@ TEST(StatusConversionTest, AllSixteenSurviveTheTransport) {
   }
 }
 
+TEST(StatusConversionTest, QuotasBothWays) {
+  const Quota quota = {.limit = 9007199254740993, .spent = 9007199254740990, .requested = 5, .remaining = 3};
+  const absl::Status status = MakeQuotaError("BUDGET_EXHAUSTED", "the budget of 'alice'", quota);
+  const grpc::Status wire = ToGrpcStatus(status);
+  EXPECT_EQ(FromGrpcStatus(wire), status);
+  EXPECT_EQ(*ErrorQuota(FromGrpcStatus(wire)), quota);
+  const auto failures = DetailsOf<google::rpc::QuotaFailure>(wire);
+  ASSERT_EQ(failures.size(), 1u);
+  EXPECT_EQ(failures[0].violations(0).description(), std::string(status.message()));
+  const auto infos = DetailsOf<google::rpc::ErrorInfo>(wire);
+  ASSERT_EQ(infos.size(), 1u);
+  EXPECT_EQ(infos[0].metadata().at("requested"), "5");
+}
+
+// Numbers from elsewhere: all four or none.
+TEST(StatusConversionTest, HalfAQuotaIsNone) {
+  google::rpc::ErrorInfo info;
+  info.set_domain("gradoracle");
+  info.set_reason("BUDGET_EXHAUSTED");
+  for (const char* key : {"limit", "spent", "requested"}) (*info.mutable_metadata())[key] = "1";
+  google::rpc::Status details;
+  details.add_details()->PackFrom(info);
+  EXPECT_FALSE(ErrorQuota(FromGrpcStatus({grpc::RESOURCE_EXHAUSTED, "x", details.SerializeAsString()})).has_value());
+  (*info.mutable_metadata())["remaining"] = "many";
+  details.mutable_details(0)->PackFrom(info);
+  EXPECT_FALSE(ErrorQuota(FromGrpcStatus({grpc::RESOURCE_EXHAUSTED, "x", details.SerializeAsString()})).has_value());
+}
+
 }  // namespace
 }  // namespace gradoracle

@@ -151,8 +151,80 @@ TEST(EstimateRisk, BadInputIsRefused) {
   options.batch_size = 0;
   EXPECT_EQ(reason(options), "BATCH_SIZE_NOT_POSITIVE");
   options = Options();
+  options.total_noise_variance = 2;  // the rule says 128
+  EXPECT_EQ(reason(options), "TOTAL_NOISE_VARIANCE_CONTRADICTS");
+  options = Options();
   options.watch = [](int64_t) { return false; };
   EXPECT_EQ(reason(options), "INTERRUPTED");
+}
+
+// Observed variance over the mean of the variances that the intervals state.
+struct Spread {
+  double sum = 0;
+  double squares = 0;
+  double stated = 0;
+  int64_t runs = 0;
+
+  void Add(const Interval& interval, double quantile) {
+    sum += interval.value;
+    squares += interval.value * interval.value;
+    stated += std::pow((interval.upper - interval.value) / quantile, 2);
+    ++runs;
+  }
+  double Ratio() const {
+    const double n = static_cast<double>(runs);
+    return (squares - sum * sum / n) / (n - 1) / (stated / n);
+  }
+};
+
+// Would catch: a term of the variance lost, doubled, or divided by the wrong count: the intervals would hold too often
+// or too seldom by less than IntervalsHoldTheTruth sees. The observed variance of 200 runs has a relative standard
+// deviation of sqrt(2/199) = 10 %; 40 % is 4 of them (the seeds are fixed). Few gradients for the curvature, where the
+// inverse errs most, and many. With a diagonal that is known, and imposed, and without.
+TEST(EstimateRisk, StatedVariancesAreThoseOfTheRuns) {
+  constexpr double kQuantile = 1.959963984540054;
+  for (const bool standardise : {false, true}) {
+    OracleOptions policy = SmallNoiseAndProbe();
+    policy.standardise = standardise;
+    policy.extra_noise_variances = {1.5};
+    const std::unique_ptr<LocalOracle> oracle = Oracle(policy);
+    // Neither at zero, where the standard risk is known, nor at the optimum, where no negative excess risk is told.
+    const Eigen::VectorXd part = 0.3 * oracle->fit().weights;
+    const Eigen::VectorXd elsewhere = Eigen::VectorXd::LinSpaced(5, -0.2, 0.3);
+    for (const Eigen::VectorXd& weights : {part, elsewhere}) {
+      for (const int64_t count : {200, 1000}) {
+        RiskOptions options = Options(count);
+        options.target_second_moment = oracle->data().targets.squaredNorm() / 3000;
+        Spread standard, excess;
+        for (uint64_t seed = 1; seed <= 200; ++seed) {
+          LocalGradientSource source(oracle.get(), SeededKeys(seed));
+          const RiskEstimate estimate = OrDie(EstimateRisk(source, weights, options));
+          standard.Add(estimate.standard_risk, kQuantile);
+          excess.Add(estimate.excess_risk, kQuantile);
+        }
+        EXPECT_NEAR(standard.Ratio(), 1, 0.4) << "standardise " << standardise << ", count " << count;
+        EXPECT_NEAR(excess.Ratio(), 1, 0.4) << "standardise " << standardise << ", count " << count;
+      }
+    }
+  }
+}
+
+// Would catch: a covariance of 10^13 entries allocated before it is refused.
+TEST(EstimateRisk, MemoryIsCheckedBeforeItIsTaken) {
+  class Huge : public GradientSource {
+   public:
+    absl::StatusOr<OracleInfo> Info() override {
+      OracleInfo info;
+      info.dimension = 4'000'000;
+      info.row_count = 1000;
+      info.scaling = "standardised";
+      return info;
+    }
+    absl::Status Gradients(const GradientQuery&, GradientSink) override { return absl::UnavailableError("asked"); }
+  };
+  Huge huge;
+  const absl::Status status = EstimateRisk(huge, Eigen::VectorXd::Zero(4'000'000), Options(20'000'000)).status();
+  EXPECT_EQ(ErrorReason(status), "MEMORY_EXCEEDED");
 }
 
 }  // namespace

@@ -1,15 +1,11 @@
 // One contender of tests/bench/end_to_end/run.py, which starts it, sends "run" lines and reads a line of JSON for each:
 //   end_to_end_bench engine --data FILE --batch-size n --count m     one thread computing: no wire, no client
 //   end_to_end_bench stream --oracle HOST:PORT --streams k --batch-size n --count m     k clients, with covariance
+//     [--tls-ca FILE] [--token-file FILE]
 // seconds: wall time of m gradients at w = 0; stream: from the request to the finished (d, d) covariance.
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstdint>
-#include <cstdio>
-#include <functional>
-#include <iostream>
-#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -17,75 +13,15 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "client/estimation/blas.h"
 #include "client/estimation/hessian_estimator.h"
 #include "client/estimation/streaming_covariance.h"
 #include "client/oracle_client.h"
 #include "core/local_oracle.h"
+#include "tests/bench/end_to_end/worker.h"
 
 namespace gradoracle {
 namespace {
-
-[[noreturn]] void Fail(const std::string& what) {
-  std::cerr << "end_to_end_bench: " << what << "\n";
-  std::exit(1);
-}
-
-void Check(const absl::Status& status) {
-  if (!status.ok()) Fail(status.ToString());
-}
-
-class Stopwatch {
- public:
-  double Seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
-
-struct Arguments {
-  std::string mode;
-  std::map<std::string, std::string> values;
-
-  const std::string& Text(const std::string& name) const {
-    const auto found = values.find(name);
-    if (found == values.end()) Fail("--" + name + " is missing");
-    return found->second;
-  }
-  int64_t Number(const std::string& name) const {
-    int64_t number = 0;
-    if (!absl::SimpleAtoi(Text(name), &number) || number < 1) Fail("--" + name + " is not a positive integer");
-    return number;
-  }
-};
-
-Arguments ParseArguments(int argc, char** argv) {
-  Arguments arguments;
-  if (argc < 2 || argc % 2 != 0) Fail("usage: engine|stream --name value ...");
-  arguments.mode = argv[1];
-  for (int i = 2; i + 1 < argc; i += 2) {
-    const std::string name = argv[i];
-    if (name.rfind("--", 0) != 0) Fail("not a flag: " + name);
-    arguments.values[name.substr(2)] = argv[i + 1];
-  }
-  return arguments;
-}
-
-GradientQuery QueryAtZero(int64_t dimension, int64_t batch_size, int64_t count) {
-  GradientQuery query;
-  query.weights = Eigen::VectorXd::Zero(dimension);
-  query.batch_size = batch_size;
-  query.count = count;
-  return query;
-}
-
-// Runs `measure` once for each line on standard input.
-void Serve(const std::function<std::string()>& measure) {
-  std::cout << "ready" << std::endl;
-  std::string line;
-  while (std::getline(std::cin, line)) std::cout << measure() << std::endl;
-}
 
 void ServeEngine(const Arguments& arguments) {
   OracleOptions options;
@@ -119,7 +55,7 @@ class StreamBench {
     const int64_t streams = arguments.Number("streams");
     if (count_ % streams != 0) Fail("--count must be a multiple of --streams");
     for (int64_t i = 0; i < streams; ++i) {
-      auto client = OracleClient::Create(arguments.Text("oracle"), OracleClientOptions());
+      auto client = OracleClient::Create(arguments.Text("oracle"), ClientOptions(arguments));
       Check(client.status());
       clients_.push_back(std::move(*client));
       auto info = clients_.back()->Info();

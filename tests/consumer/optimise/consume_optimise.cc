@@ -1,5 +1,7 @@
-// Uses gradoracle::optimise: the inverse of a Hessian from m gradients is (m - d - 2)/(m - 1) H^-1.
-#include <gradoracle/client/optimise/preconditioner.h>
+// Uses gradoracle::optimise and what it brings along: the inverse of a Hessian from m gradients is (m - d - 2)/(m - 1)
+// H^-1, and no method needs fewer than d tau^2/(2 n excess risk) gradients.
+#include <gradoracle/client/estimation/preconditioner.h>
+#include <gradoracle/client/optimise/training_plan.h>
 
 #include <iostream>
 
@@ -15,5 +17,5 @@ int main() {
   const Eigen::Vector2d expected = Eigen::Vector2d(1, 1) * (97.0 / 100.0);
   const double error = (inverse->Apply(gradient) - expected).norm();
   std::cout << "distance from the closed form " << error << "\n";
-  return error < 1e-12 ? 0 : 1;
+  return error < 1e-12 && gradoracle::FloorGradients(50, 0.5, 0.01) == 1250 ? 0 : 1;
 }
