@@ -1,6 +1,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
@@ -10,6 +11,7 @@
 #include "absl/time/time.h"
 #include "core/error_json.h"
 #include "core/errors.h"
+#include "core/own_threads.h"
 #include "core/status_macros.h"
 #include "nlohmann/json.hpp"
 #include "server/config/check_config.h"
@@ -158,5 +160,7 @@ int Run(int argc, const char* const* argv) {
 
 int main(int argc, char** argv) {
   gradoracle::Harden();
-  return gradoracle::Run(argc, argv);
+  const int code = gradoracle::Run(argc, argv);
+  gradoracle::AwaitOtherThreads(std::chrono::seconds(1));
+  return code;
 }

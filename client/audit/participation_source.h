@@ -23,7 +23,7 @@ class ParticipationSource : public GradientSource {
   // Errors: kResourceExhausted PARTICIPATION_EXHAUSTED; the source's.
   absl::Status Gradients(const GradientQuery& query, GradientSink sink) override {
     if (query.count >= 1 && query.batch_size >= 1 && query.batch_size <= row_count_) {
-      const int64_t uses = LargestParticipation(row_count_, query.batch_size, query.count);
+      const int64_t uses = LargestParticipation(Sampling::kShuffledEpochs, row_count_, query.batch_size, query.count);
       if (uses > left_) {
         return MakeError(absl::StatusCode::kResourceExhausted, "PARTICIPATION_EXHAUSTED", "count",
                          absl::StrFormat("%d gradients of %d rows use a row up to %d times, but of --max-participation "

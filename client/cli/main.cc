@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <iostream>
 #include <memory>
@@ -11,6 +12,7 @@
 
 #include "client/cli/run_program.h"
 #include "client/oracle_client.h"
+#include "core/own_threads.h"
 
 namespace {
 
@@ -63,6 +65,8 @@ int main(int argc, char** argv) {
       }};
   grpc_init();
   const int code = gradoracle::RunProgram(std::vector<std::string>(argv + 1, argv + argc), environment);
-  grpc_shutdown_blocking();  // waits for gRPC's threads: one that outlived main would end amid the exit of the process
+  // One of gRPC's threads that outlived main would end amid the exit of the process. This waits for most of them,
+  grpc_shutdown_blocking();
+  gradoracle::AwaitOtherThreads(std::chrono::seconds(1));  // and this for the detached ones.
   return code;
 }

@@ -91,7 +91,7 @@ absl::Status CheckLabelPrivacy(const OracleInfo& info, bool has_own_reply_grid) 
 std::vector<std::string> LabelPrivacyAssumptions(bool capped) {
   return {"one label replaced by another of the range; features and batches are public",
           "every target lies in a range of --label-width fixed without looking at them",
-          capped ? "over all requests: no row is used more often than --max-participation"
+          capped ? "over all requests in its ledger: no row is used more often than --max-participation"
                  : "without --max-participation a row may be in every batch",
           "noise as real numbers; no gain from sampling is claimed; features are not protected"};
 }

@@ -95,9 +95,7 @@ absl::StatusOr<std::unique_ptr<AdmittedQuery>> Admission::Admit(absl::string_vie
                               options_.defence.weights_grid.has_value()
                                   ? StickyKey(secret_, query, *info)
                                   : secret_.DeriveRequestKey(principal, query.request_id, digest));
-  const int64_t participations = options_.defence.max_participation.has_value()
-                                     ? LargestParticipation(info->row_count, query.batch_size, query.count)
-                                     : 0;
+  const int64_t participations = LargestParticipation(info->sampling, info->row_count, query.batch_size, query.count);
   const double bytes = AnswerBytes(query, *info);
   GRADORACLE_RETURN_IF_ERROR(Enter(bytes));
   return std::unique_ptr<AdmittedQuery>(

@@ -35,7 +35,7 @@ struct AdmissionOptions {
   const Authenticator* authenticator = nullptr;
   // The budget of a principal that the ledger does not know yet; nullopt: it has none, and will be refused.
   std::optional<Budget> newcomers = Budget();
-  // The defences in force, published or not: of which the grid of weights and the participation cap are kept here.
+  // The defences in force, published or not: of which the grid of weights is kept here.
   DefencePolicy defence = {};
   // No budget is told to be above it: the ledger's limit for all callers together (ChargeRules::curvature_floor).
   std::optional<int64_t> curvature_floor = {};

@@ -57,6 +57,11 @@ absl::StatusOr<AuditSummary> VerifyAuditLog(const std::string& path) {
     }
     summary.bytes += static_cast<int64_t>(line.size()) + 1;
   }
+  // What a broken disk holds back is not the end of the log: whatever were written there would cover it.
+  if (file.bad()) {
+    return MakeError(absl::StatusCode::kUnavailable, "AUDIT_LOG_UNAVAILABLE", "audit_log",
+                     absl::StrCat(path, ": the audit log cannot be read beyond line ", summary.records));
+  }
   return summary;
 }
 
@@ -82,6 +87,10 @@ absl::StatusOr<std::unique_ptr<AuditLog>> AuditLog::Open(const std::string& path
     if (!synced) return log->Error("its directory cannot be synced");
   }
   GRADORACLE_ASSIGN_OR_RETURN(log->summary_, VerifyAuditLog(path));
+  if (log->summary_.bytes + log->summary_.torn_bytes != std::filesystem::file_size(path)) {
+    errno = EIO;
+    return log->Error("was not read whole");
+  }
   log->dirty_ = log->summary_.torn_bytes > 0;
   log->summary_.torn_bytes = 0;
   return log;
@@ -165,7 +174,9 @@ void Count(const nlohmann::ordered_json& record, AuditSummary& summary) {
     return found != record.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
   };
   const auto principal = record.find("principal");
-  if (record.value("event", "") != "charge" || principal == record.end() || !principal->is_string()) return;
+  if (record.value("event", nlohmann::ordered_json()) != "charge" || principal == record.end() ||
+      !principal->is_string())
+    return;
   int64_t& spent = summary.spent[principal->get<std::string>()];
   spent = std::max(spent, number("spent"));
 }

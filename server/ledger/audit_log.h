@@ -29,7 +29,8 @@ struct AuditSummary {
 };
 
 // Reads the whole log. Errors: kNotFound FILE_UNREADABLE; kDataLoss AUDIT_LOG_CORRUPT, naming FILE:LINE and what is
-// wrong there. A last line that breaks off without its end of line is no error.
+// wrong there; kUnavailable AUDIT_LOG_UNAVAILABLE where the disk fails. A last line that breaks off without its end of
+// line is no error.
 absl::StatusOr<AuditSummary> VerifyAuditLog(const std::string& path);
 
 // The log being written, by one process at a time and one thread.

@@ -39,10 +39,11 @@ class Group {
   using RequestName = std::pair<std::string, std::string>;  // principal, request id
 
   absl::StatusOr<AccountRow*> FindAccount(const std::string& principal);
-  absl::StatusOr<AccountRow*> FindParticipation();
-  // What of the row uses of `request` is to be charged, and the limits that are the data set's own.
-  absl::StatusOr<int64_t> CheckDataset(const ChargeRequest& request, bool is_new, const Account& dataset,
-                                       int64_t wanted, absl::Status& refusal);
+  // The account of row uses. `dataset` as it is before anything is charged to it.
+  absl::StatusOr<AccountRow*> FindParticipation(const Account& dataset);
+  // The limits that are the data set's own.
+  void CheckDataset(const ChargeRequest& request, bool is_new, const Account& dataset, const Account& participation,
+                    int64_t wanted, absl::Status& refusal) const;
   absl::StatusOr<RequestRow*> FindRequest(const ChargeRequest& request);
   absl::Status WriteAccount(const AccountRow& row);
 
@@ -80,13 +81,13 @@ absl::StatusOr<ChargeOutcome> Group::Decide(const ChargeRequest& request) {
   status.Update(
       CheckLimit(dataset->account, wanted, "DATASET_BUDGET_EXHAUSTED", "what is left of the data set's budget"));
   const bool is_new = request.begins && (named == nullptr || !named->stored.has_value());
-  GRADORACLE_ASSIGN_OR_RETURN(const int64_t participations,
-                              CheckDataset(request, is_new, dataset->account, wanted, status));
+  GRADORACLE_ASSIGN_OR_RETURN(AccountRow * rows, FindParticipation(dataset->account));
+  CheckDataset(request, is_new, dataset->account, rows->account, wanted, status);
   if (!status.ok()) return ChargeOutcome{status};
-  if (participations > 0) {
-    GRADORACLE_ASSIGN_OR_RETURN(AccountRow * rows, FindParticipation());
-    rows->account.spent += participations;
-    rows->cost += participations;
+  if (is_new) {
+    const int64_t uses = std::min(request.participations, kUnlimited - rows->account.spent);
+    rows->account.spent += uses;
+    rows->cost += uses;
   }
   if (*cost > 0) {
     changed_ = true;
@@ -129,31 +130,31 @@ absl::StatusOr<Group::AccountRow*> Group::FindAccount(const std::string& princip
   return row.has_value() ? &*row : nullptr;
 }
 
-// Made without a limit where it is not there yet: the limit is the rules'.
-absl::StatusOr<Group::AccountRow*> Group::FindParticipation() {
+// Made without a limit where it is not there yet: the limit is the rules'. Each gradient charged before it was made is
+// taken for one use of every row.
+absl::StatusOr<Group::AccountRow*> Group::FindParticipation(const Account& dataset) {
   const std::string name(kParticipationAccount);
   std::optional<AccountRow>& row = accounts_[name];
   if (row.has_value()) return &*row;
   GRADORACLE_ASSIGN_OR_RETURN(std::optional<Account> stored, store_.FindAccount(name));
-  row = stored.has_value() ? AccountRow{*std::move(stored)} : AccountRow{{name, std::nullopt}, 0, true};
+  row = stored.has_value() ? AccountRow{*std::move(stored)}
+                           : AccountRow{{name, std::nullopt, dataset.spent}, dataset.spent, true};
   return &*row;
 }
 
-absl::StatusOr<int64_t> Group::CheckDataset(const ChargeRequest& request, bool is_new, const Account& dataset,
-                                            int64_t wanted, absl::Status& refusal) {
+void Group::CheckDataset(const ChargeRequest& request, bool is_new, const Account& dataset,
+                         const Account& participation, int64_t wanted, absl::Status& refusal) const {
   if (rules_.curvature_floor.has_value()) {
     Account floor = dataset;
     floor.limit = rules_.curvature_floor;
     refusal.Update(CheckLimit(floor, wanted, "CURVATURE_FLOOR", "what the owner lets be known of the curvature",
                               "gradients", "count"));
   }
-  if (!rules_.max_participation.has_value() || !is_new) return 0;
-  GRADORACLE_ASSIGN_OR_RETURN(const AccountRow* rows, FindParticipation());
-  Account uses = rows->account;
+  if (!rules_.max_participation.has_value() || !is_new) return;
+  Account uses = participation;
   uses.limit = rules_.max_participation;
   refusal.Update(CheckLimit(uses, request.participations, "PARTICIPATION_EXHAUSTED",
                             "how often a row may be used at this oracle", "uses", "count"));
-  return request.participations;
 }
 
 // nullptr: unnamed.

@@ -28,7 +28,8 @@ struct ChargeRules {
   int64_t max_requests = 65'536;
   // Gradients that all principals together may have before somebody could know the curvature too well; unset: any.
   std::optional<int64_t> curvature_floor;
-  // Uses of any one row, over all requests of all principals and all versions of the data; unset: not counted.
+  // Uses of any one row, over all requests of all principals and all versions of the data, those from before there was
+  // a cap included; unset: counted, not capped.
   std::optional<int64_t> max_participation;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <future>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -54,6 +55,7 @@ GroupCommitLedger::~GroupCommitLedger() {
   }
   work_.notify_one();
   if (thread_.joinable()) thread_.join();
+  CatchUp().IgnoreError();  // the last chance; it has been told that the log does not work
   store_->Close();
 }
 
@@ -242,7 +244,7 @@ void GroupCommitLedger::RunCharges(std::vector<PendingCharge> group) {
     for (size_t i = 0; audit_log_ != nullptr && i < outcomes.size(); ++i) {
       if (outcomes[i].cost > 0) records.push_back(ChargeRecord(requests[i], outcomes[i], options_.dataset_version));
     }
-    status = Audit(records);
+    status = Audit(std::move(records));
     int64_t charged = 0;
     for (const ChargeOutcome& outcome : outcomes) charged += outcome.cost;
     known_spent_ += charged;
@@ -278,11 +280,17 @@ absl::Status GroupCommitLedger::Transact(absl::FunctionRef<absl::Status(bool* ke
   return status;
 }
 
-absl::Status GroupCommitLedger::Audit(const std::vector<nlohmann::ordered_json>& records) {
-  if (audit_log_ == nullptr || records.empty()) return absl::OkStatus();
-  absl::Status status = audit_log_->Append(records);
+absl::Status GroupCommitLedger::Audit(std::vector<nlohmann::ordered_json> records) {
+  std::move(records.begin(), records.end(), std::back_inserter(unaudited_));
+  absl::Status status = CatchUp();
   if (!status.ok()) Fail(status);
   return status;
+}
+
+absl::Status GroupCommitLedger::CatchUp() {
+  if (audit_log_ != nullptr && !unaudited_.empty()) GRADORACLE_RETURN_IF_ERROR(audit_log_->Append(unaudited_));
+  unaudited_.clear();
+  return absl::OkStatus();
 }
 
 absl::Status GroupCommitLedger::Open() {
@@ -290,6 +298,7 @@ absl::Status GroupCommitLedger::Open() {
   if (status.ok()) status = store_->Begin();
   if (status.ok()) status = CheckHistory();
   if (status.ok()) status = store_->Commit();
+  if (status.ok()) status = CatchUp();
   if (!status.ok()) {
     store_->Close();
     return status;

@@ -51,7 +51,7 @@ struct GroupCommitOptions {
 // spent, or than the audit log tells (a restored copy, a standby that lagged), is not used.
 //
 // What was committed goes into the audit log next, and only then is anybody told: so the ledger is never behind the
-// log, and an error of the log refuses like one of the store.
+// log. An error of the log refuses like one of the store, until the log has taken everything that was committed.
 class GroupCommitLedger final : public Ledger {
  public:
   // Opens the store. Errors: the store's, for the owner.
@@ -104,8 +104,11 @@ class GroupCommitLedger final : public Ledger {
 
   // Begin, `work`, Commit (Rollback where *keep was set false); an error of any closes the store.
   absl::Status Transact(absl::FunctionRef<absl::Status(bool* keep)> work);
-  // Writes to the audit log, if there is one; an error closes the store.
-  absl::Status Audit(const std::vector<nlohmann::ordered_json>& records);
+  // Writes to the audit log, if there is one; an error closes the store, and the records are written before it is used
+  // again.
+  absl::Status Audit(std::vector<nlohmann::ordered_json> records);
+  // Writes what an error has kept out of the audit log.
+  absl::Status CatchUp();
   absl::Status Open();
   // The first transaction: nothing is forgotten, and something can be written.
   absl::Status CheckHistory();
@@ -126,7 +129,8 @@ class GroupCommitLedger final : public Ledger {
   bool open_ = false;
   std::chrono::steady_clock::time_point next_try_;
   absl::Duration pause_;
-  int64_t known_spent_ = 0;  // by all principals
+  int64_t known_spent_ = 0;                        // by all principals
+  std::vector<nlohmann::ordered_json> unaudited_;  // committed, not in the audit log yet
   absl::Time stored_clock_ = absl::InfinitePast();
 
   std::mutex mutex_;

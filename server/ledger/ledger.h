@@ -46,8 +46,8 @@ struct ChargeRequest {
   // With `begins`: gradients of the whole request. Unless the budget pays for all of a new one, its first piece is
   // refused too: a request beyond the budget draws nothing. 0: only the piece counts.
   int64_t total = 0;
-  // With `begins`: how often the whole request may use any one row (core/defence/participation.h); charged to the data
-  // set with the first piece of a new request. 0: not counted.
+  // With `begins`: how often the whole request may use any one row (core/defence/participation.h); counted for
+  // the data set with the first piece of a new request, whether or not there is a cap at present.
   int64_t participations = 0;
 };
 

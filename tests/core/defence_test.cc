@@ -319,11 +319,17 @@ TEST(ParticipationTest, BoundsWhatTheSamplerDoes) {
       for (const uint32_t row : drawn) ++uses[row];
     }
     const int64_t most = *std::max_element(uses.begin(), uses.end());
-    const int64_t bound = LargestParticipation(rows, batch, count);
+    const int64_t bound = LargestParticipation(Sampling::kShuffledEpochs, rows, batch, count);
     EXPECT_LE(most, bound) << rows << " " << batch << " " << count;
     EXPECT_LE(bound, most + 1) << "no epoch more than begun";
   }
-  EXPECT_EQ(LargestParticipation(10, 4, 5), 3) << "two batches an epoch; ceil(5 * 4 / 10) would be 2";
+  EXPECT_EQ(LargestParticipation(Sampling::kShuffledEpochs, 10, 4, 5), 3)
+      << "two batches an epoch; ceil(5 * 4 / 10) would be 2";
+  EXPECT_EQ(LargestParticipation(Sampling::kWithoutReplacement, 10, 4, 5), 5);
+  EXPECT_EQ(LargestParticipation(Sampling::kPoisson, 10, 4, 5), 5);
+  EXPECT_EQ(LargestParticipation(Sampling::kIid, 10, 40, 5), 200);
+  constexpr int64_t kLarge = int64_t{1} << 53;
+  EXPECT_EQ(LargestParticipation(Sampling::kIid, 10, kLarge, kLarge), std::numeric_limits<int64_t>::max());
 }
 
 // theory 6c.2: at lambda the active attack's d sqrt(2 lambda / m) / R is e ||H||.

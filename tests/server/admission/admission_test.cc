@@ -25,6 +25,12 @@ OracleInfo Info() {
   return info;
 }
 
+OracleInfo ShuffledInfo() {
+  OracleInfo info = Info();
+  info.sampling = Sampling::kShuffledEpochs;
+  return info;
+}
+
 ProcessSecret Secret() {
   std::array<uint8_t, 32> bytes{};
   return ProcessSecret(bytes);
@@ -216,12 +222,29 @@ TEST(AdmissionParticipationTest, ARequestCostsTheEpochsItBegins) {
   const std::unique_ptr<Ledger> ledger = OpenLedger({.default_limit = 1'000'000, .max_participation = 5}).value();
   AdmissionOptions options;
   options.defence.max_participation = 5;
-  Admission admission(Info(), Secret(), ledger.get(), options);
+  Admission admission(ShuffledInfo(), Secret(), ledger.get(), options);
   EXPECT_TRUE(Charge(**admission.Admit("alice", Query("", 7), 0), 0, 7).ok());
   const absl::Status refused = Charge(**admission.Admit("bob", Query("", 7), 0), 0, 7);
   ExpectRefused(refused, absl::StatusCode::kResourceExhausted, "PARTICIPATION_EXHAUSTED", "count");
   EXPECT_EQ(*ErrorQuota(refused), (Quota{5, 3, 3, 2}));
   EXPECT_TRUE(Charge(**admission.Admit("bob", Query("", 6), 0), 0, 6).ok());
+}
+
+// Catches: a cap set later that counts from then on.
+TEST(AdmissionParticipationTest, UsesAreCountedWithoutACap) {
+  const TemporaryFolder folder;
+  LedgerOptions ledger_options = {.location = "sqlite:" + (folder / "ledger.db"), .default_limit = 1'000'000};
+  {
+    const std::unique_ptr<Ledger> ledger = OpenLedger(ledger_options).value();
+    Admission admission(ShuffledInfo(), Secret(), ledger.get(), {});
+    EXPECT_TRUE(Charge(**admission.Admit("alice", Query("", 7), 0), 0, 7).ok());
+  }
+  ledger_options.max_participation = 5;
+  const std::unique_ptr<Ledger> ledger = OpenLedger(ledger_options).value();
+  Admission admission(ShuffledInfo(), Secret(), ledger.get(), {});
+  const absl::Status refused = Charge(**admission.Admit("bob", Query("", 7), 0), 0, 7);
+  ExpectRefused(refused, absl::StatusCode::kResourceExhausted, "PARTICIPATION_EXHAUSTED", "count");
+  EXPECT_EQ(*ErrorQuota(refused), (Quota{5, 3, 3, 2}));
 }
 
 TEST_F(AdmissionTest, DrainingRefusesNewAndLetsOldFinish) {

@@ -172,7 +172,9 @@ TEST(ResolveConfig, RefusesSettingsThatContradictEachOther) {
 // Catches: a password that libpq would understand let pass, or repeated in the refusal.
 TEST(ResolveConfig, RefusesPasswordsOfALedgerWithoutRepeatingThem) {
   for (const char* url : {"postgresql://user:canary@host/db", "postgres://host/db?password=canary",
-                          "postgresql://host/db?pass%77ord=canary", "postgresql://host/db?sslpassword=canary"}) {
+                          "postgresql://host/db?pass%77ord=canary", "postgresql://host/db?sslpassword=canary",
+                          "postgresql://user:canary/secret@host/db", "postgresql://user:0/canary@host/db",
+                          "postgresql://user:canary", "postgresql://host/db?port=canary"}) {
     const auto resolved = ResolveConfig({{"ledger", url}}, Variables({}));
     EXPECT_EQ(ErrorReason(resolved.status()), "LEDGER_PASSWORD") << url;
     EXPECT_THAT(std::string(resolved.status().message()), Not(HasSubstr("canary")));

@@ -163,14 +163,51 @@ TEST_F(AuditLogTest, AnErrorOfTheLogRefuses) {
   setrlimit(RLIMIT_FSIZE, &tight);
   ExpectRefused(ChargeNow(*ledger, Piece("alice", "id", 0, 7)), absl::StatusCode::kUnavailable, "LEDGER_UNAVAILABLE");
   EXPECT_FALSE(ledger->healthy());
+  absl::SleepFor(absl::Milliseconds(300));  // several attempts
+  EXPECT_FALSE(ledger->healthy()) << "what was committed is not in the log yet";
+  ExpectRefused(ChargeNow(*ledger, Piece("alice", "id", 0, 7)), absl::StatusCode::kUnavailable, "LEDGER_UNAVAILABLE");
   setrlimit(RLIMIT_FSIZE, &before);
   EXPECT_EQ(VerifyAuditLog(path)->torn_bytes, 10);
+  const int64_t records = VerifyAuditLog(path)->records;
   while (!ledger->healthy()) absl::SleepFor(absl::Milliseconds(5));
   EXPECT_EQ(ledger->FindAccount("alice")->spent, 7) << "charged, unanswered";
+  EXPECT_EQ(VerifyAuditLog(path)->records, records + 1) << "the charge that the log did not take at first";
+  EXPECT_EQ(VerifyAuditLog(path)->spent.at("alice"), 7);
   EXPECT_TRUE(ChargeNow(*ledger, Piece("alice", "id", 0, 7)).ok());
   EXPECT_TRUE(ChargeNow(*ledger, Piece("alice", "", 0, 1)).ok());
   EXPECT_EQ(VerifyAuditLog(path)->spent.at("alice"), 8);
   EXPECT_EQ(VerifyAuditLog(path)->torn_bytes, 0);
+}
+
+// Catches: what was committed shortly before the end, lost from the log although it works again.
+TEST_F(AuditLogTest, TheEndIsALastChance) {
+  auto ledger = OpenLedger(Options()).value();
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before = {};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit tight = {std::filesystem::file_size(path) + 10, before.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &tight);
+  EXPECT_FALSE(ChargeNow(*ledger, Piece("alice", "id", 0, 7)).ok());
+  setrlimit(RLIMIT_FSIZE, &before);
+  ledger.reset();
+  EXPECT_EQ(VerifyAuditLog(path)->spent.at("alice"), 7);
+}
+
+// Catches: a disk that fails taken for the end of the log, which the next record would then be written over.
+TEST_F(AuditLogTest, AnErrorOfTheDiskIsNotItsEnd) {
+  ExpectRefused(VerifyAuditLog("/proc/self/mem").status(), absl::StatusCode::kUnavailable, "AUDIT_LOG_UNAVAILABLE",
+                "audit_log");
+}
+
+// A record with its hash right that no server writes.
+TEST_F(AuditLogTest, AnEventThatIsNoWordIsIgnored) {
+  const std::string body =
+      R"({"number":1,"event":7,"principal":"alice","spent":9,"previous":")" + std::string(64, '0') + "\"}";
+  Write(body.substr(0, body.size() - 1) + ",\"hash\":\"" + Sha256Hex(body) + "\"}\n");
+  const auto summary = VerifyAuditLog(path);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_EQ(summary->records, 1);
+  EXPECT_TRUE(summary->spent.empty());
 }
 
 TEST_F(AuditLogTest, IsAFile) {

@@ -233,5 +233,24 @@ TEST_F(ChargeRulesTest, RowUsesAreCountedOnceForEachRequest) {
   EXPECT_EQ(Spent(""), Spent("alice") + Spent("bob"));
 }
 
+// Catches: a cap, and the epsilon printed with it, that forgets what was answered while there was none; a sum of uses
+// that runs over.
+TEST_F(ChargeRulesTest, RowUsesAreCountedWithoutACapToo) {
+  Put("alice", std::nullopt);
+  const auto uses = [&] { return Spent(std::string(kParticipationAccount)); };
+  ASSERT_TRUE(store.Spend("", 7)->has_value());  // as a ledger has it that never counted uses
+  EXPECT_TRUE(Apply(Uses(Piece("alice", "", 0, 6), 3)).status.ok());
+  EXPECT_EQ(uses(), 10);
+  rules.max_participation = 12;
+  const absl::Status refused = Apply(Uses(Piece("alice", "", 0, 6), 3)).status;
+  ExpectRefused(refused, absl::StatusCode::kResourceExhausted, "PARTICIPATION_EXHAUSTED", "count");
+  EXPECT_EQ(*ErrorQuota(refused), (Quota{12, 10, 3, 2}));
+  rules.max_participation.reset();
+  const auto three = Apply({Uses(Piece("alice", "", 0, 6), kMost - 1), Uses(Piece("alice", "", 0, 6), kMost - 1),
+                            Uses(Piece("alice", "", 0, 6), 1)});
+  for (const ChargeOutcome& outcome : three) EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_EQ(uses(), kMost);
+}
+
 }  // namespace
 }  // namespace gradoracle

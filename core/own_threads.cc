@@ -1,0 +1,32 @@
+#include "core/own_threads.h"
+
+#include <filesystem>
+#include <system_error>
+#include <thread>
+
+namespace gradoracle {
+namespace {
+
+// 1 where the kernel does not say.
+int CountThreads() {
+  std::error_code error;
+  int count = 0;
+  for (std::filesystem::directory_iterator thread("/proc/self/task", error), end; !error && thread != end;
+       thread.increment(error)) {
+    ++count;
+  }
+  return error ? 1 : count;
+}
+
+}  // namespace
+
+bool AwaitOtherThreads(std::chrono::milliseconds longest) {
+  const auto deadline = std::chrono::steady_clock::now() + longest;
+  while (CountThreads() > 1) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+}  // namespace gradoracle

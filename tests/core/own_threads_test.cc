@@ -1,0 +1,27 @@
+#include "core/own_threads.h"
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "gtest/gtest.h"
+
+namespace gradoracle {
+namespace {
+
+using std::chrono::milliseconds;
+
+// Catches: a wait that looks at joined threads only, and one that does not wait at all.
+TEST(OwnThreadsTest, WaitsForDetachedThreads) {
+  ASSERT_TRUE(AwaitOtherThreads(milliseconds(0))) << "a test has one thread";
+  std::atomic<bool> may_end{false};
+  std::thread([&] {
+    while (!may_end) std::this_thread::sleep_for(milliseconds(1));
+  }).detach();
+  EXPECT_FALSE(AwaitOtherThreads(milliseconds(20)));
+  may_end = true;
+  EXPECT_TRUE(AwaitOtherThreads(std::chrono::minutes(1)));
+}
+
+}  // namespace
+}  // namespace gradoracle
