@@ -87,7 +87,7 @@ absl::StatusOr<std::unique_ptr<AuditLog>> AuditLog::Open(const std::string& path
     if (!synced) return log->Error("its directory cannot be synced");
   }
   GRADORACLE_ASSIGN_OR_RETURN(log->summary_, VerifyAuditLog(path));
-  if (log->summary_.bytes + log->summary_.torn_bytes != std::filesystem::file_size(path)) {
+  if (log->summary_.bytes + log->summary_.torn_bytes != static_cast<int64_t>(std::filesystem::file_size(path))) {
     errno = EIO;
     return log->Error("was not read whole");
   }
