@@ -12,6 +12,7 @@
 #include "core/errors.h"
 #include "gtest/gtest.h"
 #include "server/ledger/open_ledger.h"
+#include "tests/server/ledger/ledger_tests.h"
 
 namespace gradoracle {
 namespace {
@@ -61,13 +62,6 @@ struct AdmissionTest : testing::Test {
   const std::unique_ptr<Ledger> ledger = OpenLedger({.default_limit = 1'000'000}).value();
   Admission admission;
 };
-
-void ExpectRefused(const absl::Status& status, absl::StatusCode code, const std::string& reason,
-                   const std::string& field) {
-  EXPECT_EQ(status.code(), code) << status;
-  EXPECT_EQ(ErrorReason(status).value_or(""), reason) << status;
-  EXPECT_EQ(ErrorField(status).value_or(""), field) << status;
-}
 
 TEST_F(AdmissionTest, EverybodyIsAnonymous) {
   EXPECT_EQ(*admission.Identify(CallerCredentials()), "anonymous");
