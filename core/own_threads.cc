@@ -5,9 +5,7 @@
 #include <thread>
 
 namespace gradoracle {
-namespace {
 
-// 1 where the kernel does not say.
 int CountThreads() {
   std::error_code error;
   int count = 0;
@@ -18,11 +16,9 @@ int CountThreads() {
   return error ? 1 : count;
 }
 
-}  // namespace
-
-bool AwaitOtherThreads(std::chrono::milliseconds longest) {
+bool AwaitThreads(int count, std::chrono::milliseconds longest) {
   const auto deadline = std::chrono::steady_clock::now() + longest;
-  while (CountThreads() > 1) {
+  while (CountThreads() > count) {
     if (std::chrono::steady_clock::now() >= deadline) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }

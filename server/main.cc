@@ -160,7 +160,8 @@ int Run(int argc, const char* const* argv) {
 
 int main(int argc, char** argv) {
   gradoracle::Harden();
+  const int threads = gradoracle::CountThreads();
   const int code = gradoracle::Run(argc, argv);
-  gradoracle::AwaitOtherThreads(std::chrono::seconds(1));
+  gradoracle::AwaitThreads(threads, std::chrono::seconds(10));
   return code;
 }

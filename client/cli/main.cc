@@ -63,10 +63,11 @@ int main(int argc, char** argv) {
         if (!client.ok()) return client.status();
         return [shared = std::shared_ptr<gradoracle::OracleClient>(*std::move(client))] { return shared->Budget(); };
       }};
+  const int threads = gradoracle::CountThreads();
   grpc_init();
   const int code = gradoracle::RunProgram(std::vector<std::string>(argv + 1, argv + argc), environment);
   // One of gRPC's threads that outlived main would end amid the exit of the process. This waits for most of them,
   grpc_shutdown_blocking();
-  gradoracle::AwaitOtherThreads(std::chrono::seconds(1));  // and this for the detached ones.
+  gradoracle::AwaitThreads(threads, std::chrono::seconds(10));  // and this for those it detached.
   return code;
 }
