@@ -132,7 +132,7 @@ absl::StatusOr<AuditOutcome> AuditOracle(GradientSource& source, const OracleOpt
     AddAccountant(scenario, info.defence, ProfileOf(*owner.oracle), report);
   }
   report["assumptions"].push_back("Asked of a running oracle: each attack had the budget for itself.");
-  return Conclude(std::move(report), outcome, strongest);
+  return Conclude(std::move(report), scenario, outcome, strongest);
 }
 
 absl::StatusOr<AuditOutcome> AuditRecording(const std::string& path, const OracleOptions* data,
@@ -186,7 +186,7 @@ absl::StatusOr<AuditOutcome> AuditRecording(const std::string& path, const Oracl
   report["assumptions"].push_back(
       "Recorded gradients are taken on trust: one point, w = 0 for the scale of the noise, one batch size and noise "
       "level, as said on the command line.");
-  return Conclude(std::move(report), outcome, strongest);
+  return Conclude(std::move(report), scenario, outcome, strongest);
 }
 
 }  // namespace gradoracle

@@ -45,6 +45,9 @@ struct AuditOutcome {
   bool interrupted = false;
   bool complete = true;
   std::optional<double> strongest_error;  // least median relative error within the budget
+  // Attacks that the policy allows and that have no result: not reached, or failed. Whether an error was kept above a
+  // limit is not decided while there are any.
+  std::vector<std::string> untried;
 };
 
 // Against an oracle made here of the data and the policy: the owner's way. Errors: those of LocalOracle and RunTasks;

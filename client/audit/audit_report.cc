@@ -95,6 +95,12 @@ std::string Grouped(int64_t count) {
   return grouped;
 }
 
+// What is no failure of the audit: the oracle does not answer that question, to nobody.
+bool IsRefusalOfPolicy(const absl::Status& status, const Scenario& scenario) {
+  return absl::IsInvalidArgument(status) || absl::IsOutOfRange(status) || absl::IsFailedPrecondition(status) ||
+         (scenario.keeps_books && absl::IsResourceExhausted(status));
+}
+
 bool Found(const nlohmann::json& findings, const char* name) {
   return findings.contains(name) && findings[name]["found"].is_boolean() && findings[name]["found"].get<bool>();
 }
@@ -216,7 +222,7 @@ nlohmann::json PolicyJson(const OracleInfo& info, const DefencePolicy& defence) 
   return policy;
 }
 
-std::string Verdict(const Strongest& strongest, const nlohmann::json& findings) {
+std::string Verdict(const Strongest& strongest, const nlohmann::json& findings, double baseline) {
   std::string verdict;
   if (strongest.curve.empty()) {
     verdict = "Without the owner's data it is not known how much of the curvature was learnt.";
@@ -224,12 +230,14 @@ std::string Verdict(const Strongest& strongest, const nlohmann::json& findings) 
     // Who may ask for many may ask for fewer: under a cap on participation that can be the better attack.
     const int64_t gradients = strongest.curve.back().first;
     const double error = *strongest.least;
-    verdict = error < 1 ? absl::StrFormat(
-                              "Whoever may ask for %s gradients learns the curvature of this data to within %s "
-                              "(%s).",
-                              Grouped(gradients), Percent(error), strongest.least_title)
-                        : absl::StrFormat("%s gradients do not yet tell the curvature of this data (error %s).",
-                                          Grouped(gradients), Percent(error));
+    if (error < baseline) {
+      verdict = absl::StrFormat("Whoever may ask for %s gradients learns the curvature of this data to within %s (%s).",
+                                Grouped(gradients), Percent(error), strongest.least_title);
+    } else {
+      verdict = absl::StrFormat("%s gradients do not yet tell the curvature of this data (error %s%s).",
+                                Grouped(gradients), Percent(error),
+                                baseline < 1 ? absl::StrCat("; asking nothing errs by ", Percent(baseline)) : "");
+    }
   }
   std::vector<std::string> leaks;
   if (Found(findings, "row_reconstruction")) leaks.push_back("single rows can be read off gradients");
@@ -242,12 +250,35 @@ std::string Verdict(const Strongest& strongest, const nlohmann::json& findings) 
   return verdict;
 }
 
-void AddRecommendation(const Strongest& strongest, double error, nlohmann::json& report) {
-  const std::optional<int64_t> budget = BudgetKeepingError(strongest.curve, error);
+std::vector<std::string> UntriedAttacks(const Scenario& scenario, const RunOutcome& outcome) {
+  std::vector<std::string> untried;
+  for (const Attack* attack : scenario.attacks) {
+    const std::string key = TaskKey(scenario, *attack, 0);
+    if (outcome.results.contains(key) || !attack->available(scenario.info, scenario.setting).ok()) continue;
+    const auto failure = outcome.failures.find(key);
+    if (failure == outcome.failures.end() || !IsRefusalOfPolicy(failure->second, scenario)) {
+      untried.push_back(attack->title);
+    }
+  }
+  return untried;
+}
+
+void AddRecommendation(const Strongest& strongest, double error, double baseline,
+                       const std::vector<std::string>& untried, nlohmann::json& report) {
+  std::optional<int64_t> budget;
+  if (untried.empty() && error <= baseline) budget = BudgetKeepingError(strongest.curve, error);
   report["recommended_budget"] = budget.has_value() ? nlohmann::json(*budget) : nlohmann::json(nullptr);
   std::string sentence;
   if (strongest.curve.empty()) {
     sentence = "No budget can be recommended without the owner's data.";
+  } else if (!untried.empty()) {
+    sentence = absl::StrCat("No budget is recommended, since there is no result of: ", absl::StrJoin(untried, ", "),
+                            ". Run the same command again.");
+  } else if (error > baseline) {
+    sentence = absl::StrFormat(
+        "No budget keeps everybody above an error of %s: asking nothing already errs by only %s. Choose a smaller "
+        "--recommend-error.",
+        Percent(error), Percent(baseline));
   } else if (!budget.has_value()) {
     sentence = absl::StrFormat(
         "No budget keeps the strongest attack above an error of %s: %s gradients already pass it. Change the policy.",

@@ -37,10 +37,17 @@ nlohmann::json AlignmentJson(const Scenario& scenario, const TaskResults& result
 nlohmann::json PolicyJson(const OracleInfo& info, const DefencePolicy& defence);
 
 // The sentence a board understands.
-std::string Verdict(const Strongest& strongest, const nlohmann::json& findings);
+// `baseline`: BaselineError, or 1 where it is not known.
+std::string Verdict(const Strongest& strongest, const nlohmann::json& findings, double baseline);
 
-// "recommended_budget" and "recommendation".
-void AddRecommendation(const Strongest& strongest, double error, nlohmann::json& report);
+// Titles of the attacks that the policy allows but that have no result: the audit ended before them, or they failed
+// for another reason than the policy (a budget spent, a connection lost).
+std::vector<std::string> UntriedAttacks(const Scenario& scenario, const RunOutcome& outcome);
+
+// "recommended_budget" and "recommendation": none while there are `untried` attacks, or where knowing nothing already
+// errs by less than `error`.
+void AddRecommendation(const Strongest& strongest, double error, double baseline,
+                       const std::vector<std::string>& untried, nlohmann::json& report);
 
 // Error of knowing nothing: of the identity where diag H = 1 is known, else of zero (1).
 double BaselineError(const Truth& truth, bool unit_diagonal);

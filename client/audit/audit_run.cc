@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "client/audit/accounts.h"
 #include "client/audit/attacked_source.h"
@@ -37,6 +39,18 @@ absl::Status CheckAuditOptions(const AuditOptions& options) {
         "AUDIT_ERROR", "recommend_error",
         absl::StrCat("recommend_error is ", options.recommended_error, ", but must be above 0 and at most 1"));
   }
+  if (options.batch_size < 1) {
+    return FieldOutOfRange("AUDIT_BATCH_SIZE", "batch_size",
+                           absl::StrCat("batch_size is ", options.batch_size, ", but must be at least 1"));
+  }
+  if (!(options.level > 0 && options.level < 1)) {
+    return InvalidField("AUDIT_LEVEL", "level",
+                        absl::StrCat("level is ", options.level, ", but must be above 0 and below 1"));
+  }
+  if (const double variance = options.total_noise_variance.value_or(1); !(std::isfinite(variance) && variance > 0)) {
+    return InvalidField("AUDIT_NOISE_VARIANCE", "total_noise_variance",
+                        absl::StrCat("total_noise_variance is ", variance, ", but must be finite and above 0"));
+  }
   if (options.label_width.has_value() && !(std::isfinite(*options.label_width) && *options.label_width > 0)) {
     return InvalidField("PRIVACY_PARAMETER", "label_width",
                         absl::StrCat("label_width is ", *options.label_width, ", but must be finite and above 0"));
@@ -63,6 +77,20 @@ std::mt19937_64 GeneratorFor(const std::string& seed) {
   return std::mt19937_64(words);
 }
 
+namespace {
+
+// Of the owner's truth that errors are measured by; empty where there is none.
+std::string TruthDigest(const Truth* truth) {
+  if (truth == nullptr) return "";
+  const auto bytes = [](const auto& matrix) {
+    return std::string_view(reinterpret_cast<const char*>(matrix.data()),
+                            static_cast<size_t>(matrix.size()) * sizeof(double));
+  };
+  return Sha256Hex(absl::StrCat(bytes(truth->hessian), bytes(truth->weights)));
+}
+
+}  // namespace
+
 std::string Fingerprint(const std::string& mode, const Scenario& scenario, const DefencePolicy& defence,
                         const AuditOptions& options) {
   const OracleInfo& info = scenario.info;
@@ -76,7 +104,9 @@ std::string Fingerprint(const std::string& mode, const Scenario& scenario, const
                               {"batch_size", options.batch_size},
                               {"budget", scenario.budgets.back()},
                               {"seed", options.seed},
-                              {"total_noise_variance", options.total_noise_variance.value_or(0)}};
+                              {"total_noise_variance", options.total_noise_variance.value_or(0)},
+                              {"recommended_error", options.recommended_error},
+                              {"truth", TruthDigest(scenario.truth)}};
   return Sha256Hex(all.dump());
 }
 
@@ -190,6 +220,8 @@ nlohmann::json DatasetJson(const OracleInfo& info, const LeastSquaresFit* fit) {
 nlohmann::json CommonReport(const std::string& mode, const Scenario& policy, const DefencePolicy& defence,
                             const AuditOptions& options, const RunOutcome& outcome, const LeastSquaresFit* fit,
                             nlohmann::json findings, const Strongest& strongest) {
+  const bool unit_diagonal = HasUnitDiagonal(policy.info);
+  const double baseline = policy.truth == nullptr ? 1 : BaselineError(*policy.truth, unit_diagonal);
   nlohmann::json report = {{"schema", kAuditSchema},
                            {"version", VersionString()},
                            {"mode", mode},
@@ -199,7 +231,7 @@ nlohmann::json CommonReport(const std::string& mode, const Scenario& policy, con
                            {"budget", options.budget},
                            {"repetitions", options.repetitions},
                            {"complete", outcome.complete},
-                           {"verdict", Verdict(strongest, findings)},
+                           {"verdict", Verdict(strongest, findings, baseline)},
                            {"strongest", strongest.points},
                            {"attacks", AttacksJson(policy, outcome, options.level)},
                            {"accountant", nullptr},
@@ -210,24 +242,21 @@ nlohmann::json CommonReport(const std::string& mode, const Scenario& policy, con
                            {"label_privacy", LabelPrivacyJson(policy.info, defence, options, policy.budgets)},
                            {"gradient_privacy", GradientPrivacyJson(policy.info, defence, options, policy.budgets)},
                            {"findings", std::move(findings)}};
-  if (!outcome.complete && policy.truth != nullptr) {
-    for (const Attack* attack : policy.attacks) {
-      if (!attack->available(policy.info, policy.setting).ok()) continue;
-      const std::string key = TaskKey(policy, *attack, 0);
-      if (outcome.results.contains(key) || outcome.failures.contains(key)) continue;
-      report["verdict"] = absl::StrCat(report["verdict"].get<std::string>(),
-                                       " Unfinished: some attacks, perhaps stronger ones, were not run at all.");
-      break;
-    }
+  const std::vector<std::string> untried = UntriedAttacks(policy, outcome);
+  if (policy.truth != nullptr && !untried.empty()) {
+    report["verdict"] = absl::StrCat(
+        report["verdict"].get<std::string>(),
+        outcome.complete ? absl::StrCat(" Not decided: there is no result of ", absl::StrJoin(untried, ", "),
+                                        ", perhaps stronger: the oracle, or the way to it, failed.")
+                         : " Unfinished: some attacks, perhaps stronger ones, were not run at all.");
   }
   if (policy.truth != nullptr) {
-    const bool unit_diagonal = HasUnitDiagonal(policy.info);
-    report["baseline"] = {{"relative_error", BaselineError(*policy.truth, unit_diagonal)},
+    report["baseline"] = {{"relative_error", baseline},
                           {"sentence", unit_diagonal ? "Error of asking nothing and taking the identity, since "
                                                        "standardised data has unit diagonal."
                                                      : "Error of asking nothing and taking zero."}};
   }
-  AddRecommendation(strongest, options.recommended_error, report);
+  AddRecommendation(strongest, options.recommended_error, baseline, untried, report);
   report["assumptions"] = {
       "The error is that of the whole Hessian in the spectral norm, relative to its own.",
       "At each budget the strongest attack is the one with the smallest median error: a minimum of medians, which "
@@ -244,8 +273,10 @@ void AddAccountant(const Scenario& policy, const DefencePolicy& defence, const C
   report["accountant"]["agreement"] = AgreementSentence(report["accountant"], report["strongest"]);
 }
 
-AuditOutcome Conclude(nlohmann::json report, const RunOutcome& outcome, const Strongest& strongest) {
+AuditOutcome Conclude(nlohmann::json report, const Scenario& policy, const RunOutcome& outcome,
+                      const Strongest& strongest) {
   AuditOutcome result;
+  result.untried = UntriedAttacks(policy, outcome);
   result.report = std::move(report);
   result.interrupted = outcome.interrupted;
   result.complete = outcome.complete;

@@ -25,11 +25,16 @@ namespace gradoracle {
 
 inline constexpr int64_t kScaleGradients = 20'000;  // of the finding miscalibration
 
+// Every field of AuditOptions within its range. Errors: kInvalidArgument AUDIT_BUDGET, AUDIT_REPETITIONS, AUDIT_ERROR,
+// AUDIT_LEVEL, AUDIT_NOISE_VARIANCE, PRIVACY_PARAMETER; kOutOfRange AUDIT_BATCH_SIZE.
 absl::Status CheckAuditOptions(const AuditOptions& options);
+// Errors: kOutOfRange AUDIT_BATCH_SIZE, naming the limits.
 absl::Status CheckBatchSize(int64_t batch_size, const QueryLimits& limits);
 
+// Every attack on the curvature, in the order of the report.
 std::vector<const Attack*> AllAttacks();
 
+// A generator of what attackers draw: its state is the SHA-256 of `seed`.
 std::mt19937_64 GeneratorFor(const std::string& seed);
 
 // Everything numbers depend on; neither the repetitions nor the time, so that a later run can add to an earlier one.
@@ -40,6 +45,7 @@ std::string Fingerprint(const std::string& mode, const Scenario& scenario, const
 // audit that is cut short has something of everything, and most of what is cheap.
 std::vector<AuditTask> OrderTasks(const std::vector<Scenario>& scenarios, std::vector<AuditTask> findings);
 
+// How tasks are run; `fingerprint`: whose results may be gone on with. The time limit starts here.
 RunOptions RunOptionsOf(const AuditOptions& options, int threads, const std::string& fingerprint);
 
 using OpenSource = std::function<std::unique_ptr<GradientSource>(const std::string& seed)>;
@@ -61,7 +67,9 @@ nlohmann::json CommonReport(const std::string& mode, const Scenario& policy, con
 void AddAccountant(const Scenario& policy, const DefencePolicy& defence, const CurvatureProfile& profile,
                    nlohmann::json& report);
 
-AuditOutcome Conclude(nlohmann::json report, const RunOutcome& outcome, const Strongest& strongest);
+// What the caller of an audit gets of a finished report.
+AuditOutcome Conclude(nlohmann::json report, const Scenario& policy, const RunOutcome& outcome,
+                      const Strongest& strongest);
 
 }  // namespace gradoracle
 

@@ -88,6 +88,11 @@ absl::StatusOr<nlohmann::json> FindRowReconstruction(GradientSource& source, int
                                 "the matter of batch_recovery)."),
                    std::move(evidence));
   }
+  if (rows == nullptr && info.noise.isotropic) {
+    return NotTested(
+        "Batches of one row are allowed, but replies carry isotropic noise in place of target noise: how well that "
+        "hides the row cannot be told without the owner's data.");
+  }
   GRADORACLE_ASSIGN_OR_RETURN(const RowMajorMatrix gradients, Fetch(source, info.dimension, batch_size, count));
   evidence["gradients"] = gradients.rows();
   if (rows == nullptr) {

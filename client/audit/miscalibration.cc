@@ -56,7 +56,8 @@ absl::StatusOr<NoiseScale> MeasureNoiseScale(GradientSource& source, const Regre
   const Eigen::VectorXd weights = Eigen::VectorXd::Zero(data.dimension());
   const double n = static_cast<double>(batch_size);
   const double calibrated =
-      n - residual_variance * SamplingVarianceFactor(info.sampling, data.row_count(), batch_size, count);
+      n - residual_variance * SamplingVarianceFactor(info.sampling, data.row_count(), batch_size,
+                                                     std::min(count, info.limits.max_count));  // of one request
   const Eigen::MatrixXd rows_part =
       SingleGradientFactor(info.sampling, data.row_count(), batch_size) * RowGradientCovariance(data, weights);
   const Eigen::MatrixXd whitening = Whitening((calibrated * hessian + rows_part) / n);

@@ -391,7 +391,7 @@ absl::StatusOr<AuditOutcome> Simulate(std::shared_ptr<const LocalOracle> oracle,
   report["assumptions"].push_back(
       "covariance_at_model takes the least-squares weights as public; the candidates of batch_recovery are the "
       "owner's own rows; differencing takes the units as fixed between the two versions.");
-  return Conclude(std::move(report), outcome, strongest);
+  return Conclude(std::move(report), scenario, outcome, strongest);
 }
 
 }  // namespace gradoracle

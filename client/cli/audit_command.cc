@@ -257,6 +257,15 @@ Outcome AuditCommand::Run(Environment& environment) {
                                   *outcome->strongest_error, options.budget, *fail_if_error_below));
     result.origin = ErrorOrigin::kCheck;
     result.reported = true;
+  } else if (fail_if_error_below.has_value() && (!outcome->strongest_error.has_value() || !outcome->untried.empty())) {
+    result.status = MakeError(
+        absl::StatusCode::kFailedPrecondition, "AUDIT_CHECK_UNDECIDED", "fail_if_error_below",
+        outcome->untried.empty()
+            ? "--fail-if-error-below is not decided: errors are not known without the owner's data; add --data"
+            : absl::StrCat("--fail-if-error-below is not decided: there is no result of ",
+                           absl::StrJoin(outcome->untried, ", "), "; run the same command again, with more --seconds"));
+    result.origin = ErrorOrigin::kRun;
+    result.reported = true;
   }
   return result;
 }

@@ -35,6 +35,12 @@ struct ReplyLaw {
 // f of the slopes: what is left of the rows' noise when gradients at one point are averaged.
 double AveragedFactor(Sampling sampling, double factor) { return sampling == Sampling::kShuffledEpochs ? 0 : factor; }
 
+// Of a reply's rows: 1 where they are drawn with replacement.
+double RowsVarianceFactor(Sampling sampling, double rows, double n) {
+  if (sampling == Sampling::kIid || rows == 1) return 1;
+  return std::max(0.0, sampling == Sampling::kPoisson ? 1 - n / rows : (rows - n) / (rows - 1));
+}
+
 double RuleVariance(const NoiseInfo& noise, double residuals, double n) {
   switch (noise.rule) {
     case NoiseRule::kCalibrated:
@@ -54,14 +60,16 @@ ReplyLaw LawOf(const OracleInfo& info, const DefencePolicy& defence, const Curva
   const auto n = static_cast<double>(batch_size);
   const double rows = static_cast<double>(info.row_count);
   ReplyLaw law;
-  law.sampling_factor =
-      info.sampling == Sampling::kIid || info.row_count == 1 ? 1 : std::max(0.0, (rows - n) / (rows - 1));
+  law.sampling_factor = RowsVarianceFactor(info.sampling, rows, n);
   law.isotropic = IsotropicNoiseVariance(defence, batch_size) + Squared(defence.reply_grid.value_or(0)) / 12;
   const double rule = RuleVariance(info.noise, law.sampling_factor * profile.residual_variance, n);
   double least = rule;
   for (const double variance : info.noise.extra_variances) least = std::min(least, variance);
   law.target_share = rule / n;
-  law.least_share = least / n;
+  // Whole epochs average the rows' part away, that of their residuals too.
+  const double averaged =
+      info.sampling == Sampling::kShuffledEpochs ? law.sampling_factor * profile.residual_variance : 0;
+  law.least_share = std::max(0.0, least - averaged) / n;
   law.row_share = AveragedFactor(info.sampling, law.sampling_factor) / n;
   law.radius = info.limits.max_weights_norm;
   if (defence.clip_norm.has_value()) {
@@ -251,6 +259,11 @@ CurvatureAccountant::CurvatureAccountant(const OracleInfo& info, const DefencePo
   models_.emplace_back(info, defence, profile, info.limits.min_batch_size);
   if (info.limits.max_batch_size > info.limits.min_batch_size) {
     models_.emplace_back(info, defence, profile, info.limits.max_batch_size);
+  }
+  // Clipping's noise falls as 1/n^2, the rows' part, which tells, as (1 - n/N)/n: their ratio is best at N/2.
+  const int64_t middle = info.row_count / 2;
+  if (defence.clip_norm.has_value() && middle > info.limits.min_batch_size && middle < info.limits.max_batch_size) {
+    models_.emplace_back(info, defence, profile, middle);
   }
 }
 

@@ -27,6 +27,7 @@ struct CurvatureProfile {
   // Gaussian features have but for a term of rank one.
   Eigen::MatrixXd slope_moment = {};
 };
+// Of the oracle's data and least-squares fit. O(N d^2 + d^3).
 CurvatureProfile ProfileOf(const LocalOracle& oracle);
 
 struct LeakagePrediction {
@@ -89,7 +90,7 @@ std::vector<LeakagePrediction> PredictLeakage(const OracleInfo& info, const Defe
                                               const CurvatureProfile& profile, int64_t batch_size, int64_t count);
 
 // The strongest attack over the batch sizes a caller may choose: both ends of the limits, between which every error is
-// monotone.
+// monotone, but for watching under clipping, which is best at N/2 and looked at there too.
 class CurvatureAccountant {
  public:
   CurvatureAccountant(const OracleInfo& info, const DefencePolicy& defence, const CurvatureProfile& profile);

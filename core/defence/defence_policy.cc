@@ -27,6 +27,14 @@ absl::Status CheckValues(const DefencePolicy& policy) {
   GRADORACLE_RETURN_IF_ERROR(CheckPositive(policy.mask_variance, "mask_variance", "--mask-variance"));
   GRADORACLE_RETURN_IF_ERROR(CheckPositive(policy.weights_grid, "weights_grid", "--weights-grid"));
   GRADORACLE_RETURN_IF_ERROR(CheckPositive(policy.reply_grid, "reply_grid", "--reply-grid"));
+  // Far enough from what doubles hold that the variance for any batch size is neither 0 nor infinite.
+  constexpr double kLeast = 1e-140, kMost = 1e140;
+  const double deviation = policy.clip_norm.value_or(1) * policy.gradient_noise_multiplier.value_or(1);
+  if (!(deviation >= kLeast && deviation <= kMost)) {
+    return Refused("clip_norm", absl::StrFormat("--clip-norm times --gradient-noise-multiplier is %.15g; must be from "
+                                                "%g to %g",
+                                                deviation, kLeast, kMost));
+  }
   if (policy.max_participation.has_value() && *policy.max_participation < 1) {
     return Refused("max_participation",
                    absl::StrCat("--max-participation is ", *policy.max_participation, "; must be at least 1"));
