@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -83,8 +82,8 @@ namespace {
 std::string TruthDigest(const Truth* truth) {
   if (truth == nullptr) return "";
   const auto bytes = [](const auto& matrix) {
-    return std::string_view(reinterpret_cast<const char*>(matrix.data()),
-                            static_cast<size_t>(matrix.size()) * sizeof(double));
+    return absl::string_view(reinterpret_cast<const char*>(matrix.data()),
+                             static_cast<size_t>(matrix.size()) * sizeof(double));
   };
   return Sha256Hex(absl::StrCat(bytes(truth->hessian), bytes(truth->weights)));
 }

@@ -158,6 +158,18 @@ TEST(RowReconstruction, FindsRowsAtBatchSizeOneOnly) {
   EXPECT_EQ(FindRowReconstruction(safe, 64, &guarded->data()).value()["found"], false);
 }
 
+// Catches: rows said to be readable through a mask that nobody has looked behind.
+TEST(RowReconstruction, IsNotClaimedBehindAMaskWithoutTheRows) {
+  OracleOptions policy;
+  policy.min_batch_size = 1;
+  policy.noise.rule = NoiseRule::kNone;
+  policy.defence.mask_variance = 100;
+  const auto oracle = MakeOracle(DenseData(300, 6), policy);
+  LocalGradientSource source(oracle.get(), SeededKeys("rows"));
+  EXPECT_EQ(FindRowReconstruction(source, 64, nullptr).value()["found"], nullptr);
+  EXPECT_EQ(FindRowReconstruction(source, 64, &oracle->data()).value()["found"], false);
+}
+
 // Theory 6a.3: 8 of 8 members of 300 from one gradient in 40 dimensions.
 TEST(BatchRecovery, FindsTheMembersOfABatch) {
   std::mt19937_64 generator(5);

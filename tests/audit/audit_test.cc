@@ -8,6 +8,8 @@
 #include <map>
 #include <thread>
 
+#include "client/audit/audit_report.h"
+#include "client/audit/audit_run.h"
 #include "client/audit/task_runner.h"
 #include "core/errors.h"
 #include "core/npy.h"
@@ -320,6 +322,115 @@ TEST(Audit, RefusesWhatCannotBe) {
   options = SmallAudit();
   options.recommended_error = 2;
   EXPECT_EQ(ErrorReason(AuditData(DenseData(150, 3), OracleOptions(), options).status()), "AUDIT_ERROR");
+}
+
+// Catches: what is out of range in the library taken on trust, because the program checks it.
+TEST(Audit, RefusesOptionsOutOfRange) {
+  const auto reason = [](const AuditOptions& options) { return ErrorReason(CheckAuditOptions(options)).value_or(""); };
+  EXPECT_EQ(reason(SmallAudit()), "");
+  AuditOptions options = SmallAudit();
+  options.batch_size = 0;
+  EXPECT_EQ(reason(options), "AUDIT_BATCH_SIZE");
+  for (const double bad : {0.0, 1.0, std::nan("")}) {
+    options = SmallAudit();
+    options.level = bad;
+    EXPECT_EQ(reason(options), "AUDIT_LEVEL") << bad;
+  }
+  for (const double bad : {0.0, -1.0, std::nan(""), HUGE_VAL}) {
+    options = SmallAudit();
+    options.total_noise_variance = bad;
+    EXPECT_EQ(reason(options), "AUDIT_NOISE_VARIANCE") << bad;
+  }
+}
+
+// A source that answers `left` queries, and then is out of budget.
+class ExhaustedSource : public GradientSource {
+ public:
+  ExhaustedSource(GradientSource& source, int left) : source_(source), left_(left) {}
+  absl::StatusOr<OracleInfo> Info() override { return source_.Info(); }
+  absl::Status Gradients(const GradientQuery& query, GradientSink sink) override {
+    if (left_-- > 0) return source_.Gradients(query, sink);
+    return MakeError(absl::StatusCode::kResourceExhausted, "BUDGET_EXHAUSTED", "", "the budget is spent");
+  }
+
+ private:
+  GradientSource& source_;
+  int left_;
+};
+
+// Catches: attacks that failed dropping out of the verdict, and the rest being called safe.
+TEST(Audit, NothingIsRecommendedWhereAttacksFailed) {
+  const auto oracle = MakeOracle(DenseData(150, 3), OracleOptions());
+  LocalGradientSource local(oracle.get(), [] { return RequestKey{1}; });
+  AuditOptions options = SmallAudit();
+  options.repetitions = 1;
+  Scenario scenario;
+  scenario.name = "policy";
+  scenario.info = oracle->info();
+  scenario.setting.batch_size = options.batch_size;
+  scenario.attacks = AllAttacks();
+  ExhaustedSource source(local, 1);
+  const AuditOutcome outcome = AuditOracle(source, nullptr, options).value();
+  EXPECT_GT(outcome.untried.size(), 1u);
+  RunOutcome run;
+  std::vector<std::string> untried = UntriedAttacks(scenario, run);
+  EXPECT_GT(untried.size(), 1u) << "the audit ended before them";
+  for (const Attack* attack : scenario.attacks) {
+    run.failures[TaskKey(scenario, *attack, 0)] = absl::OutOfRangeError("beyond what the policy allows");
+  }
+  EXPECT_TRUE(UntriedAttacks(scenario, run).empty());
+  run.failures[TaskKey(scenario, *scenario.attacks.front(), 0)] = absl::UnavailableError("gone");
+  EXPECT_THAT(UntriedAttacks(scenario, run), ElementsAre(scenario.attacks.front()->title));
+
+  Strongest strongest;
+  strongest.curve = {{10, 0.9}, {1000, 0.7}};
+  strongest.least = 0.7;
+  strongest.least_title = "watching";
+  nlohmann::json report;
+  AddRecommendation(strongest, 0.5, 1, untried, report);
+  EXPECT_EQ(report["recommended_budget"], nullptr);
+  EXPECT_THAT(report["recommendation"]["sentence"].get<std::string>(), HasSubstr("no result of"));
+  AddRecommendation(strongest, 0.5, 1, {}, report);
+  EXPECT_EQ(report["recommended_budget"], 1000);
+}
+
+// Catches: what everybody knows without asking told as what the oracle gave away.
+TEST(Audit, KnowingNothingIsNoLeak) {
+  Strongest strongest;
+  strongest.curve = {{10, 0.9}, {1000, 0.85}};
+  strongest.least = 0.85;
+  strongest.least_title = "watching";
+  const nlohmann::json none = nlohmann::json::object();
+  EXPECT_THAT(Verdict(strongest, none, 0.78), HasSubstr("do not yet tell"));
+  EXPECT_THAT(Verdict(strongest, none, 0.78), HasSubstr("asking nothing errs by 78%"));
+  EXPECT_THAT(Verdict(strongest, none, 1), HasSubstr("learns the curvature of this data to within 85%"));
+  nlohmann::json report;
+  AddRecommendation(strongest, 0.5, 0.3, {}, report);
+  EXPECT_EQ(report["recommended_budget"], nullptr);
+  EXPECT_THAT(report["recommendation"]["sentence"].get<std::string>(),
+              HasSubstr("asking nothing already errs by only 30%"));
+}
+
+// Catches: results measured by another truth, or of variants for another aim, taken up again.
+TEST(Audit, AStateBelongsToItsTruthAndItsAim) {
+  const auto oracle = MakeOracle(DenseData(150, 3), OracleOptions());
+  Scenario scenario;
+  scenario.info = oracle->info();
+  scenario.budgets = {10};
+  AuditOptions options = SmallAudit();
+  const auto fingerprint = [&] { return Fingerprint("oracle", scenario, {}, options); };
+  const std::string without = fingerprint();
+  EXPECT_EQ(fingerprint(), without);
+  Truth truth = TruthOf(oracle->fit());
+  scenario.truth = &truth;
+  const std::string with = fingerprint();
+  EXPECT_NE(with, without);
+  truth.hessian(0, 0) += 1e-9;
+  EXPECT_NE(fingerprint(), with);
+  truth = TruthOf(oracle->fit());
+  EXPECT_EQ(fingerprint(), with);
+  options.recommended_error = 0.4;
+  EXPECT_NE(fingerprint(), with);
 }
 
 TEST(AuditPlan, CheckpointsAndRecommendation) {

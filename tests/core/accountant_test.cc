@@ -178,6 +178,48 @@ TEST(CurvatureAccountantTest, TheMaskFollowsItsFormulas) {
   EXPECT_TRUE(std::isnan(Predicted(info, profile, "unit_diagonal", 100'000, mask)));
 }
 
+// Catches: residuals counted as noise of slopes although whole epochs average them away: with no noise at all, slopes
+// over whole epochs are exact.
+TEST(CurvatureAccountantTest, WholeEpochsHideNothing) {
+  CurvatureProfile profile = Profile(Eigen::VectorXd::Ones(10));
+  profile.residual_variance = 4;
+  OracleInfo info = Info(10, 64, 3);
+  info.noise.rule = NoiseRule::kNone;
+  EXPECT_GT(Predicted(info, profile, "active", 1000), 0);
+  info.sampling = Sampling::kShuffledEpochs;
+  EXPECT_EQ(Predicted(info, profile, "active", 1000), 0);
+  EXPECT_EQ(CurvatureAccountant(info, {}, profile).LargestCount(.5).value(), 10) << "fewer points than directions";
+  info.noise.rule = NoiseRule::kFixed;
+  info.noise.injected_variance = 64;
+  CurvatureProfile noiseless = profile;
+  noiseless.residual_variance = 0;
+  EXPECT_NEAR(Predicted(info, profile, "active", 1000), Predicted(info, noiseless, "active", 1000), 1e-12);
+}
+
+// Catches: limits of the batch size looked at alone, although watching under clipping is best in between.
+TEST(CurvatureAccountantTest, ClippingIsWorstInTheMiddle) {
+  CurvatureProfile profile = Profile(Eigen::VectorXd::Ones(10));
+  profile.residual_variance = 1;
+  OracleInfo info = Info(10, 1, 3);
+  info.row_count = 1000;
+  info.sampling = Sampling::kPoisson;
+  info.noise.rule = NoiseRule::kNone;
+  info.noise.isotropic = true;
+  DefencePolicy clipping;
+  clipping.clip_norm = 100;
+  clipping.gradient_noise_multiplier = 1;
+  info.limits.max_batch_size = 1000;
+  info.limits.min_batch_size = 990;
+  const double ends = CurvatureAccountant(info, clipping, profile).Strongest(1'000'000).lower;
+  info.limits.min_batch_size = 1;
+  EXPECT_LE(CurvatureAccountant(info, clipping, profile).Strongest(1'000'000).lower, ends);
+  double least = HUGE_VAL;
+  for (const LeakagePrediction& p : PredictLeakage(info, clipping, profile, 500, 1'000'000)) {
+    least = std::min(least, p.lower);
+  }
+  EXPECT_EQ(CurvatureAccountant(info, clipping, profile).Strongest(1'000'000).lower, least);
+}
+
 // Catches: an inverse off by one, a floor that grows with the error asked, an error from nothing to refuse.
 TEST(CurvatureAccountantTest, TheLargestCountIsTheInverse) {
   Eigen::VectorXd spectrum(20);

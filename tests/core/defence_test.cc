@@ -132,6 +132,8 @@ TEST(DefencePolicyTest, Ranges) {
   EXPECT_EQ(RefusedField(policy, Sampling::kIid), "reply_grid") << "no power of two";
   policy.reply_grid = 0.25;
   EXPECT_EQ(RefusedField(policy, Sampling::kIid), "");
+  EXPECT_EQ(RefusedField(Clipping(1e-170, 1), Sampling::kPoisson), "clip_norm") << "its noise would have variance 0";
+  EXPECT_EQ(RefusedField(Clipping(1e100, 1e100), Sampling::kPoisson), "clip_norm");
   policy = {};
   policy.max_participation = 0;
   EXPECT_EQ(RefusedField(policy, Sampling::kShuffledEpochs), "max_participation");

@@ -107,6 +107,10 @@ class AuditTest(unittest.TestCase):
       report = self.over_the_network("--data", self.data, server=server)
     reasons = [attack["reason"] for attack in report["attacks"] if not attack["available"]]
     self.assertTrue(any("of the curvature" in reason for reason in reasons), reasons)
+    self.assertIn("Not decided", report["verdict"])
+    self.assertIsNone(report["recommended_budget"])
+    with OracleProcess("--data", self.data, "--curvature-floor", 0.02) as server:  # a gate must not open on what failed
+      self.over_the_network("--data", self.data, "--fail-if-error-below", 1e-9, server=server, exit_code=1)
 
   def test_recorded_gradients(self):
     recording = self.folder / "g.npy"
