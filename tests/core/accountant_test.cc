@@ -200,7 +200,7 @@ TEST(CurvatureAccountantTest, WholeEpochsHideNothing) {
 TEST(CurvatureAccountantTest, ClippingIsWorstInTheMiddle) {
   CurvatureProfile profile = Profile(Eigen::VectorXd::Ones(10));
   profile.residual_variance = 1;
-  OracleInfo info = Info(10, 1, 3);
+  OracleInfo info = Info(10, 1, .001);  // slopes tell next to nothing
   info.row_count = 1000;
   info.sampling = Sampling::kPoisson;
   info.noise.rule = NoiseRule::kNone;
@@ -212,7 +212,7 @@ TEST(CurvatureAccountantTest, ClippingIsWorstInTheMiddle) {
   info.limits.min_batch_size = 990;
   const double ends = CurvatureAccountant(info, clipping, profile).Strongest(1'000'000).lower;
   info.limits.min_batch_size = 1;
-  EXPECT_LE(CurvatureAccountant(info, clipping, profile).Strongest(1'000'000).lower, ends);
+  EXPECT_LT(CurvatureAccountant(info, clipping, profile).Strongest(1'000'000).lower, ends / 2);
   double least = HUGE_VAL;
   for (const LeakagePrediction& p : PredictLeakage(info, clipping, profile, 500, 1'000'000)) {
     least = std::min(least, p.lower);
