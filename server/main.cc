@@ -1,7 +1,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
@@ -11,7 +10,6 @@
 #include "absl/time/time.h"
 #include "core/error_json.h"
 #include "core/errors.h"
-#include "core/own_threads.h"
 #include "core/status_macros.h"
 #include "nlohmann/json.hpp"
 #include "server/config/check_config.h"
@@ -160,8 +158,5 @@ int Run(int argc, const char* const* argv) {
 
 int main(int argc, char** argv) {
   gradoracle::Harden();
-  const int threads = gradoracle::CountThreads();
-  const int code = gradoracle::Run(argc, argv);
-  gradoracle::AwaitThreads(threads, std::chrono::seconds(10));
-  return code;
+  return gradoracle::Run(argc, argv);
 }
